@@ -1,0 +1,297 @@
+//! What may be asked of the state machine. Every write of the system is a [`Command`] in an [`Entry`].
+//!
+//! Variants are only ever appended (bincode numbers them), and golden files pin their bytes.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{
+    ClientId, DeviceId, DurationMs, FamilyId, Generation, Kid, Position, RequestId, SecretDigest,
+    SubjectId, TenantId, UnixMs,
+};
+
+/// One entry of the Raft log: many commands under one stamp.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Median of the wall clocks that a majority of voters reported to the leader.
+    pub stamp: UnixMs,
+    /// Milliseconds of the leader's monotonic clock since its own previous entry; 0 at a change of
+    /// leader. Advances lease time.
+    pub lease_advance: DurationMs,
+    /// At most [`crate::limits::BATCH_COMMANDS_MAX`].
+    pub commands: Vec<Arc<Command>>,
+}
+
+/// One mutation: its tenant, its name and age, and what it does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Command {
+    /// The tenant that it acts in. Maintenance names none.
+    pub tenant: Option<TenantId>,
+    /// The same on every retry; maintenance has none.
+    pub request: Option<RequestName>,
+    /// What to do.
+    pub operation: Operation,
+}
+
+/// The name of a mutation and how old it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestName {
+    /// 16 random bytes chosen by the caller.
+    pub id: RequestId,
+    /// Time since its first attempt, by monotonic clocks: the client's, plus that of every node
+    /// that held it.
+    pub age: DurationMs,
+}
+
+/// What a command does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Operation {
+    /// Makes a tenant with its first key.
+    CreateTenant(CreateTenant),
+    /// Replaces a tenant's settings, if they are still at `version`.
+    SetTenant(SetTenant),
+    /// Makes a new key; old ones still verify.
+    RotateTenantKey(RotateTenantKey),
+    /// Marks a key: tokens under it no longer revoke families when they are replayed.
+    MarkKeyCompromised(MarkKeyCompromised),
+    /// Starts a family of refresh tokens.
+    CreateFamily(Box<CreateFamily>),
+    /// Exchanges the head of a family for its successor.
+    Rotate(Box<Rotate>),
+    /// Confirms that the presented token arrived at its client ("used", without rotating).
+    Touch(Touch),
+    /// Changes a family's attributes, payload or grace, if it is still at `version`.
+    UpdateFamily(Box<UpdateFamily>),
+    /// Kills one family.
+    RevokeFamily(RevokeFamily),
+    /// RFC 7009 revocation by a presented refresh token.
+    RevokeToken(RevokeToken),
+    /// Kills all that matches, in one row.
+    RevokeWhere(RevokeWhere),
+    /// Reclaims what no answer depends on any more. Changes no answer.
+    Sweep(Sweep),
+    /// Asks every replica to remember its digest at this position.
+    DigestAt,
+}
+
+/// See [`Operation::CreateTenant`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CreateTenant {
+    /// Limits and defaults.
+    pub settings: TenantSettings,
+    /// 32 random bytes for the first key, drawn by the node that took the request.
+    pub key: KeyMaterial,
+}
+
+/// See [`Operation::SetTenant`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SetTenant {
+    /// The new settings, whole.
+    pub settings: TenantSettings,
+    /// Version that they were read at.
+    pub version: u64,
+}
+
+/// See [`Operation::RotateTenantKey`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RotateTenantKey {
+    /// 32 random bytes.
+    pub key: KeyMaterial,
+}
+
+/// See [`Operation::MarkKeyCompromised`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkKeyCompromised {
+    /// Which key.
+    pub kid: Kid,
+}
+
+/// Randomness for a tenant's key. It can't be printed, and is erased from memory when dropped.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, zeroize::ZeroizeOnDrop)]
+pub struct KeyMaterial(pub [u8; 32]);
+
+impl std::fmt::Debug for KeyMaterial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("KeyMaterial(…)")
+    }
+}
+
+/// Limits and defaults of one tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantSettings {
+    /// Grace of families that name none. Default 30 s, at most [`crate::limits::GRACE_MAX`].
+    pub grace_default: DurationMs,
+    /// Longest absolute lifetime that a family may ask for; also the default. Default 400 days.
+    pub family_lifetime_max: DurationMs,
+    /// Idle lifetime of families that name none. Default 30 days.
+    pub idle_default: DurationMs,
+    /// Longest access token that this tenant issues. Default 24 h.
+    pub access_ttl_max: DurationMs,
+    /// How many rotations of one family may come at once. Default 16, at least 1.
+    pub rotation_burst: u32,
+    /// How many rotations of one family a second are sustained. Default 1; 0 means no limit.
+    pub rotations_per_s: u32,
+    /// Shadow mode: reuse raises its event, and revokes nothing. Default off.
+    pub shadow: bool,
+}
+
+impl Default for TenantSettings {
+    fn default() -> Self {
+        Self {
+            grace_default: DurationMs::from_secs(30),
+            family_lifetime_max: crate::limits::FAMILY_LIFETIME_MAX,
+            idle_default: DurationMs::from_secs(30 * 24 * 60 * 60),
+            access_ttl_max: DurationMs::from_secs(24 * 60 * 60),
+            rotation_burst: 16,
+            rotations_per_s: 1,
+            shadow: false,
+        }
+    }
+}
+
+/// A native token as the store sees it: everything but the secret itself.
+///
+/// Its mac was verified on the node that took the request, before this was proposed, and is not
+/// part of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PresentedToken {
+    /// The key that its mac was made with.
+    pub kid: Kid,
+    /// The family it belongs to.
+    pub family: FamilyId,
+    /// Its place in the chain.
+    pub generation: Generation,
+    /// Digest of its secret.
+    pub digest: SecretDigest,
+}
+
+/// Keys that a token is bound to (sender constraint).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Binding {
+    /// JWK SHA-256 thumbprint of a DPoP key (RFC 9449 §6.1), base64url.
+    pub jkt: Option<Arc<str>>,
+    /// SHA-256 thumbprint of a client certificate (RFC 8705 §3.1), base64url.
+    pub x5t_s256: Option<Arc<str>>,
+}
+
+/// Where a request came from, as the authorization server saw it. For events; never decides.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub struct Origin {
+    /// The device, if known.
+    pub device: Option<DeviceId>,
+    /// The address, as text.
+    pub ip: Option<Arc<str>>,
+}
+
+/// See [`Operation::CreateFamily`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CreateFamily {
+    /// Chosen by the caller, 16 random bytes.
+    pub family: FamilyId,
+    /// Digest of the first token's secret.
+    pub digest: SecretDigest,
+    /// Whose authorization it is.
+    pub subject: SubjectId,
+    /// The client that it was given to.
+    pub client: ClientId,
+    /// The device that it was given to.
+    pub device: Option<DeviceId>,
+    /// Keys that its tokens are bound to.
+    pub binding: Binding,
+    /// Where the first request came from.
+    pub ip: Option<Arc<str>>,
+    /// Free for the caller: region, user agent, … Sorted by name, names unique.
+    pub attributes: Vec<(Arc<str>, Arc<str>)>,
+    /// Opaque to the store.
+    pub payload: Bytes,
+    /// Absolute lifetime; the tenant's maximum if `None`.
+    pub lifetime: Option<DurationMs>,
+    /// Idle lifetime; the tenant's default if `None`.
+    pub idle: Option<DurationMs>,
+    /// Grace window; the tenant's default if `None`.
+    pub grace: Option<DurationMs>,
+    /// Position that the caller read when the user's credentials were checked. Cutoffs between then
+    /// and now kill the family before it is born.
+    pub authenticated_at: Option<Position>,
+}
+
+/// See [`Operation::Rotate`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rotate {
+    /// What was presented.
+    pub token: PresentedToken,
+    /// Digest of the successor's secret, minted by the caller.
+    pub successor: SecretDigest,
+    /// The successor, sealed by the caller under a key derived from the presented token.
+    pub seal: Bytes,
+    /// The client that presented it.
+    pub client: ClientId,
+    /// The keys that the client proved.
+    pub binding: Binding,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// See [`Operation::Touch`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Touch {
+    /// What was presented. Only the head can be confirmed.
+    pub token: PresentedToken,
+}
+
+/// See [`Operation::UpdateFamily`]. What is `None` stays as it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct UpdateFamily {
+    /// Which family.
+    pub family: FamilyId,
+    /// The version it was read at.
+    pub version: u64,
+    /// New attributes, whole.
+    pub attributes: Option<Vec<(Arc<str>, Arc<str>)>>,
+    /// New payload, whole.
+    pub payload: Option<Bytes>,
+    /// New grace window.
+    pub grace: Option<DurationMs>,
+}
+
+/// See [`Operation::RevokeFamily`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RevokeFamily {
+    /// Which family.
+    pub family: FamilyId,
+    /// Told to those whom it hits; free text.
+    pub reason: Option<Arc<str>>,
+}
+
+/// See [`Operation::RevokeToken`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RevokeToken {
+    /// What was presented: any authenticated ancestor revokes as the head does.
+    pub token: PresentedToken,
+    /// The client that asks. Another client's token is refused (RFC 7009 §2.1).
+    pub client: ClientId,
+}
+
+/// See [`Operation::RevokeWhere`]: everything that matches *all* of what is named.
+/// Nothing named means the whole tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeWhere {
+    /// Families of this subject.
+    pub subject: Option<SubjectId>,
+    /// Families of this client.
+    pub client: Option<ClientId>,
+    /// Families on this device.
+    pub device: Option<DeviceId>,
+    /// Told to those whom it hits; free text.
+    pub reason: Option<Arc<str>>,
+}
+
+/// See [`Operation::Sweep`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sweep {
+    /// Rows it may visit, at most [`crate::limits::SWEEP_ROWS_MAX`].
+    pub rows_max: u32,
+}

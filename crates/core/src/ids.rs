@@ -1,0 +1,284 @@
+//! The plain values that everything else is made of: identifiers, positions, instants, durations.
+//!
+//! Every one is a newtype, so that a generation can't be passed for an index. Text identifiers are
+//! shared (`Arc<str>`): cloning one is a reference count.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::limits;
+
+/// Why a text identifier was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IdError {
+    /// Identifiers name something, so they can't be empty.
+    #[error("{what} is empty: give 1 to {} bytes of UTF-8", limits::ID_BYTES_MAX)]
+    Empty {
+        /// The kind of identifier, for example `subject`.
+        what: &'static str,
+    },
+    /// Longer than [`limits::ID_BYTES_MAX`].
+    #[error("{what} has {len} bytes: the limit is {}", limits::ID_BYTES_MAX)]
+    TooLong {
+        /// The kind of identifier.
+        what: &'static str,
+        /// Its length in bytes.
+        len: usize,
+    },
+    /// Control characters make log lines and tables ambiguous.
+    #[error("{what} holds a control character at byte {at}: remove it")]
+    Control {
+        /// The kind of identifier.
+        what: &'static str,
+        /// Offset of the character in bytes.
+        at: usize,
+    },
+    /// Fixed-size identifiers have exactly one length.
+    #[error("{what} has {len} bytes: it must have exactly {want}")]
+    WrongLength {
+        /// The kind of identifier.
+        what: &'static str,
+        /// Its length in bytes.
+        len: usize,
+        /// The length it must have.
+        want: usize,
+    },
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            #[doc = concat!("Checks and wraps a ", $what, ": 1 to 256 bytes of UTF-8 without control characters.")]
+            ///
+            /// # Errors
+            /// [`IdError`] says what was wrong.
+            pub fn new(text: &str) -> Result<Self, IdError> {
+                check_text($what, text)?;
+                Ok(Self(Arc::from(text)))
+            }
+
+            /// The identifier as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}", &self.0)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+fn check_text(what: &'static str, text: &str) -> Result<(), IdError> {
+    if text.is_empty() {
+        return Err(IdError::Empty { what });
+    }
+    if text.len() > limits::ID_BYTES_MAX {
+        return Err(IdError::TooLong { what, len: text.len() });
+    }
+    match text.char_indices().find(|(_, c)| c.is_control()) {
+        Some((at, _)) => Err(IdError::Control { what, at }),
+        None => Ok(()),
+    }
+}
+
+text_id!(
+    /// A tenant: the unit of isolation. Every key starts with it.
+    TenantId, "tenant"
+);
+text_id!(
+    /// The user (`sub`, OpenID Connect Core §2) that a family belongs to.
+    SubjectId, "subject"
+);
+text_id!(
+    /// The OAuth client (`client_id`, RFC 6749 §2.2).
+    ClientId, "client"
+);
+text_id!(
+    /// The device that a family was issued to, named by the authorization server.
+    DeviceId, "device"
+);
+
+macro_rules! byte_id {
+    ($(#[$doc:meta])* $name:ident, $len:literal, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub struct $name(pub [u8; $len]);
+
+        impl $name {
+            #[doc = concat!("Wraps a ", $what, " given as a byte string.")]
+            ///
+            /// # Errors
+            /// [`IdError::WrongLength`] unless it has exactly the right length.
+            pub fn from_slice(bytes: &[u8]) -> Result<Self, IdError> {
+                <[u8; $len]>::try_from(bytes).map(Self).map_err(|_| IdError::WrongLength {
+                    what: $what,
+                    len: bytes.len(),
+                    want: $len,
+                })
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+            }
+        }
+    };
+}
+
+macro_rules! debug_as_display {
+    ($($name:ident),*) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    )*};
+}
+
+byte_id!(
+    /// A family of refresh tokens: 16 bytes chosen by the caller, never reused.
+    FamilyId, 16, "family id"
+);
+byte_id!(
+    /// The name of a mutation: 16 random bytes, the same on every retry of it.
+    RequestId, 16, "request id"
+);
+byte_id!(
+    /// Names one cluster for its whole life; a restore makes another one.
+    ClusterId, 16, "cluster id"
+);
+debug_as_display!(FamilyId, RequestId, ClusterId);
+
+/// First 16 bytes of the SHA-256 of a token's secret. It can't be printed: logs never hold one.
+#[derive(Clone, Copy, Eq, Serialize, Deserialize)]
+pub struct SecretDigest(pub [u8; 16]);
+
+/// Message authentication code over a native token, by its tenant's key. Not printable either.
+#[derive(Clone, Copy, Eq, Serialize, Deserialize)]
+pub struct Mac(pub [u8; 16]);
+
+macro_rules! hidden_bytes {
+    ($($name:ident),*) => {$(
+        impl PartialEq for $name {
+            /// Takes the same time whatever the bytes are.
+            fn eq(&self, other: &Self) -> bool {
+                subtle::ConstantTimeEq::ct_eq(&self.0[..], &other.0[..]).into()
+            }
+        }
+
+        impl std::hash::Hash for $name {
+            fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+                self.0.hash(state);
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(concat!(stringify!($name), "(…)"))
+            }
+        }
+    )*};
+}
+hidden_bytes!(SecretDigest, Mac);
+
+/// Number of a tenant's key. Keys are only ever added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Kid(pub u16);
+
+/// Which token of a family: 0 is the first, each rotation adds one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Generation(pub u64);
+
+impl Generation {
+    /// The generation that a rotation of this one makes.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// Index of an entry in the Raft log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LogIndex(pub u64);
+
+/// Place of a command in the order of everything that ever happened in the cluster:
+/// `(base + log index) × 2¹¹ + place in the entry`. In JSON it is written as a string.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub struct Position(pub u64);
+
+impl Position {
+    /// Bits that hold the place in the entry.
+    pub const PLACE_BITS: u32 = 11;
+
+    /// The position of command number `place` of the entry at `index`.
+    #[must_use]
+    pub fn new(base: u64, index: LogIndex, place: usize) -> Self {
+        debug_assert!(place < 1 << Self::PLACE_BITS);
+        Self(((base + index.0) << Self::PLACE_BITS) | place as u64)
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+debug_as_display!(Position);
+
+/// An instant of wall time in Unix milliseconds.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
+)]
+pub struct UnixMs(pub u64);
+
+/// A length of time in milliseconds.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
+)]
+pub struct DurationMs(pub u64);
+
+impl DurationMs {
+    /// That many seconds.
+    #[must_use]
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(secs * 1_000)
+    }
+}
+
+impl UnixMs {
+    /// This instant moved forward; stops at the end of time.
+    #[must_use]
+    pub fn plus(self, by: DurationMs) -> Self {
+        Self(self.0.saturating_add(by.0))
+    }
+
+    /// This instant moved back; stops at 1970.
+    #[must_use]
+    pub fn minus(self, by: DurationMs) -> Self {
+        Self(self.0.saturating_sub(by.0))
+    }
+
+    /// Time since `earlier`, zero if that is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> DurationMs {
+        DurationMs(self.0.saturating_sub(earlier.0))
+    }
+}

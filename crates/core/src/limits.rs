@@ -1,0 +1,47 @@
+//! Limits on everything, each with its unit in its name. What is beyond one is refused with words.
+
+use crate::ids::DurationMs;
+
+/// Text identifiers: tenant, subject, client, device.
+pub const ID_BYTES_MAX: usize = 256;
+/// A family's opaque payload.
+pub const PAYLOAD_BYTES_MAX: usize = 64 * 1024;
+/// Attributes of a family.
+pub const ATTRIBUTES_MAX: usize = 16;
+/// The name of an attribute.
+pub const ATTRIBUTE_NAME_BYTES_MAX: usize = 64;
+/// The value of an attribute.
+pub const ATTRIBUTE_VALUE_BYTES_MAX: usize = 256;
+/// The sealed successor that a rotation carries.
+pub const SEAL_BYTES_MAX: usize = 16 * 1024;
+/// Key thumbprints (`jkt`, `x5t#S256`): base64url of SHA-256 is 43 bytes; anything longer is none.
+pub const THUMBPRINT_BYTES_MAX: usize = 64;
+/// A revocation's free-text reason.
+pub const REASON_BYTES_MAX: usize = 256;
+/// Commands in one log entry.
+pub const BATCH_COMMANDS_MAX: usize = 1_024;
+/// Encoded bytes of one log entry; a single larger command travels alone.
+pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Predecessors that a family row remembers.
+pub const RING_LEN: usize = 4;
+/// Rows that one sweep entry may visit.
+pub const SWEEP_ROWS_MAX: u32 = 1_000;
+/// Keys of one tenant, retired ones included.
+pub const TENANT_KEYS_MAX: usize = 64;
+/// Tenants of one cluster.
+pub const TENANTS_MAX: usize = 4_096;
+/// Rows a page of a listing.
+pub const PAGE_ROWS_MAX: u32 = 1_000;
+
+/// A request older than this is refused as `STALE_REQUEST`; its reply is remembered twice as long.
+pub const REQUEST_TTL: DurationMs = DurationMs::from_secs(10 * 60);
+/// After the successor was used for this long, its predecessor is no more answered with it.
+pub const SETTLE: DurationMs = DurationMs::from_secs(5);
+/// How long answers name the cause of an expiry or a death, before they become `NOT_FOUND`.
+pub const RETENTION: DurationMs = DurationMs::from_secs(24 * 60 * 60);
+/// Longest grace window of a family.
+pub const GRACE_MAX: DurationMs = DurationMs::from_secs(60 * 60);
+/// Longest absolute lifetime of a family that a tenant may allow.
+pub const FAMILY_LIFETIME_MAX: DurationMs = DurationMs::from_secs(400 * 24 * 60 * 60);
+/// Longest access-token lifetime that a tenant may declare.
+pub const ACCESS_TTL_MAX: DurationMs = DurationMs::from_secs(30 * 24 * 60 * 60);

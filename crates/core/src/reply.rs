@@ -1,0 +1,375 @@
+//! What the state machine answers, and the events that it raises.
+//!
+//! A [`Refusal`] is an answer, not a fault: the command was judged and changed nothing but what its
+//! rule says. Variants are only ever appended: remembered replies are rows.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::command::{Binding, TenantSettings};
+use crate::ids::{
+    ClientId, DeviceId, DurationMs, FamilyId, Generation, Kid, Position, SubjectId, TenantId,
+    UnixMs,
+};
+
+/// The answer to one command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Reply {
+    /// Position of the command that decided it: a replayed answer names the original's.
+    pub position: Position,
+    /// The machine's clock when it was decided.
+    pub at: UnixMs,
+    /// The answer itself.
+    pub outcome: Result<Done, Refusal>,
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Done {
+    /// The tenant exists now.
+    TenantCreated,
+    /// The settings are in force, at this version.
+    TenantSet {
+        /// Version of the settings for the next change.
+        version: u64,
+    },
+    /// The new key is the tenant's current one.
+    TenantKeyRotated {
+        /// Its number.
+        kid: Kid,
+    },
+    /// The key is marked.
+    KeyMarkedCompromised,
+    /// The family lives; its first token has generation 0.
+    FamilyCreated(FamilyCreated),
+    /// The successor is the head now.
+    Rotated(Rotated),
+    /// The identical successor of an earlier rotation.
+    Replayed(Replayed),
+    /// A sibling of the presented token holds a newer one: try again with that.
+    Superseded {
+        /// The head's generation.
+        head: Generation,
+    },
+    /// The presented head is confirmed as arrived.
+    Touched,
+    /// The family has this version now.
+    FamilyUpdated {
+        /// Version for the next change.
+        version: u64,
+    },
+    /// Dead from this reply's position on. `already` if it was dead before.
+    Revoked {
+        /// It was dead before: nothing changed.
+        already: bool,
+    },
+    /// Revoking what was never known is success (RFC 7009 §2.2), told apart.
+    NothingToRevoke,
+    /// The cutoff is in force from this reply's position on.
+    Cut,
+    /// Rows that the sweep visited and reclaimed.
+    Swept {
+        /// Rows looked at.
+        visited: u32,
+        /// Rows removed.
+        reclaimed: u32,
+        /// Whether more is due already.
+        more: bool,
+    },
+    /// The digest of the whole state just after this position.
+    Digest(StateDigest),
+}
+
+/// A new family.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FamilyCreated {
+    /// The key to make its first token's mac with.
+    pub kid: Kid,
+    /// When it ends, whatever happens.
+    pub expires_at: UnixMs,
+    /// When it ends if it isn't rotated before.
+    pub idle_expires_at: UnixMs,
+}
+
+/// A rotation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Rotated {
+    /// Generation of the successor, now the head.
+    pub generation: Generation,
+    /// The key to make its mac with.
+    pub kid: Kid,
+    /// When the family ends, whatever happens.
+    pub expires_at: UnixMs,
+    /// When it ends if it isn't rotated before.
+    pub idle_expires_at: UnixMs,
+}
+
+/// An earlier rotation, answered again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Replayed {
+    /// What it answered.
+    pub rotated: Rotated,
+    /// Digest of the successor's secret: the mac is made over it.
+    pub successor: crate::ids::SecretDigest,
+    /// The successor, sealed for whoever holds the presented token.
+    pub seal: Bytes,
+}
+
+/// Why a command was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// No such thing, or it is past its retention.
+    NotFound,
+    /// It is dead.
+    Revoked(RevokedBy),
+    /// It is past its lifetime.
+    Expired {
+        /// Its absolute end.
+        absolute: UnixMs,
+        /// The end of its idle lifetime.
+        idle: UnixMs,
+    },
+    /// Another client's token was presented.
+    ClientMismatch,
+    /// The key that the token is bound to was not proved.
+    BindingMismatch,
+    /// A genuine token that this store has not issued yet: it went back in time or forked.
+    Integrity {
+        /// The head's generation here.
+        head: Generation,
+    },
+    /// A spent token came back. The family is dead, but in shadow mode or under a compromised key.
+    Reused(Reuse),
+    /// The request is older than [`crate::limits::REQUEST_TTL`].
+    StaleRequest,
+    /// This request id names another request.
+    NameReused,
+    /// Faster than the tenant's rotation limit.
+    RateLimited {
+        /// When it may be tried again.
+        retry_after: DurationMs,
+    },
+    /// It exists already.
+    AlreadyExists,
+    /// It changed since it was read.
+    VersionMismatch {
+        /// The version it has now.
+        version: u64,
+    },
+    /// The tenant does not exist.
+    TenantUnknown,
+    /// A limit is reached.
+    LimitReached {
+        /// Which one, as its constant is called.
+        limit: Arc<str>,
+        /// Its value.
+        max: u64,
+    },
+    /// A value is out of its range.
+    Invalid {
+        /// The field, as in the API.
+        field: Arc<str>,
+        /// What was wrong and what to do.
+        problem: Arc<str>,
+    },
+}
+
+/// What killed a thing, where and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedBy {
+    /// Which root.
+    pub cause: RevocationCause,
+    /// Position of the revocation.
+    pub position: Position,
+    /// When it was revoked.
+    pub at: UnixMs,
+    /// As given by whoever revoked it.
+    pub reason: Option<Arc<str>>,
+}
+
+/// Which root is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum RevocationCause {
+    /// The family itself, by `RevokeFamily`.
+    Family,
+    /// The family itself, by `RevokeToken`.
+    Token,
+    /// The family itself: one of its spent tokens came back.
+    Reuse,
+    /// A cutoff (`RevokeWhere`).
+    Cutoff,
+}
+
+/// A spent token came back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reuse {
+    /// How old the token is in its chain.
+    pub class: ReuseClass,
+    /// Time since it was rotated away, where the row still knows.
+    pub age: Option<DurationMs>,
+    /// Generations between it and the head.
+    pub generation_gap: u64,
+    /// Whether it came from the device that the family knows; `None` if either names none.
+    pub same_device: Option<bool>,
+    /// Whether it came from the address that was last seen; `None` if either names none.
+    pub same_ip: Option<bool>,
+    /// Whether the family was revoked for it: not in shadow mode or under a compromised key.
+    pub revoked: bool,
+}
+
+/// How old a reused token is in its chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReuseClass {
+    /// The head's direct predecessor, after its grace.
+    Predecessor,
+    /// One that the row's ring still names.
+    Recent,
+    /// Older than the ring.
+    Ancestor,
+}
+
+/// Digest of all rows and of the machine's own counters, 128 bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StateDigest(pub u128);
+
+impl std::fmt::Display for StateDigest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+/// Where answers and events of an entry go while it is applied.
+///
+/// On followers nobody waits for replies: [`Replies::wanted`] says so, and none are built.
+pub trait Replies {
+    /// Whether replies are wanted at all.
+    fn wanted(&self) -> bool;
+
+    /// The answer to command number `place` of the entry. Called once for each, in order, if
+    /// [`Replies::wanted`].
+    fn reply(&mut self, place: usize, reply: Reply);
+
+    /// Something that security people want to know. Called whether or not replies are wanted.
+    fn event(&mut self, event: Event);
+}
+
+/// A security event. Deterministic: every replica raises the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Where it happened.
+    pub position: Position,
+    /// When.
+    pub at: UnixMs,
+    /// In which tenant.
+    pub tenant: TenantId,
+    /// Of which family, if of one.
+    pub family: Option<FamilyId>,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A spent token came back.
+    Reuse(Reuse),
+    /// Another client presented a token.
+    ClientMismatch {
+        /// The one that did.
+        presented: ClientId,
+    },
+    /// The key that the token is bound to was not proved.
+    BindingMismatch,
+    /// The store was shown a genuine token that it has not issued yet.
+    Integrity {
+        /// Generation presented.
+        presented: Generation,
+        /// Generation known.
+        head: Generation,
+    },
+    /// A token older than the ring came back within grace.
+    OldTokenInGrace,
+    /// A family was revoked.
+    FamilyRevoked {
+        /// By what.
+        cause: RevocationCause,
+    },
+    /// A cutoff moved.
+    Cutoff {
+        /// The subject, if named.
+        subject: Option<SubjectId>,
+        /// The client, if named.
+        client: Option<ClientId>,
+        /// The device, if named.
+        device: Option<DeviceId>,
+    },
+    /// A tenant's key was marked as compromised.
+    KeyCompromised {
+        /// Its number.
+        kid: Kid,
+    },
+}
+
+/// What `GetFamily` shows of a family: never a secret, digest or seal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FamilyView {
+    /// Which.
+    pub family: FamilyId,
+    /// Whose.
+    pub subject: SubjectId,
+    /// For which client.
+    pub client: ClientId,
+    /// On which device.
+    pub device: Option<DeviceId>,
+    /// Bound to which keys.
+    pub binding: Binding,
+    /// Address last seen.
+    pub ip: Option<Arc<str>>,
+    /// Sorted by name.
+    pub attributes: Vec<(Arc<str>, Arc<str>)>,
+    /// Opaque to the store.
+    pub payload: Bytes,
+    /// Version for `UpdateFamily`.
+    pub version: u64,
+    /// The head's.
+    pub generation: Generation,
+    /// Position of its creation.
+    pub created: Position,
+    /// Time of its creation.
+    pub created_at: UnixMs,
+    /// What cutoffs compare with.
+    pub origin: Position,
+    /// Time of the last rotation, or of creation.
+    pub rotated_at: UnixMs,
+    /// Absolute end.
+    pub expires_at: UnixMs,
+    /// End if it isn't rotated before.
+    pub idle_expires_at: UnixMs,
+    /// Grace window.
+    pub grace: DurationMs,
+    /// `None` while it lives.
+    pub dead: Option<Refusal>,
+}
+
+/// What an operator may see of a tenant: never its keys.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TenantView {
+    /// Its name.
+    pub tenant: TenantId,
+    /// Limits and defaults.
+    pub settings: TenantSettings,
+    /// Version for `SetTenant`.
+    pub version: u64,
+    /// Key that new tokens are made with.
+    pub kid: Kid,
+    /// Keys marked as compromised.
+    pub compromised: Vec<Kid>,
+    /// When it was made.
+    pub created_at: UnixMs,
+}
