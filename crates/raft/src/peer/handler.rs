@@ -1,0 +1,137 @@
+//! The seam between the peer protocol and the node: what the peer server asks of the node that it
+//! belongs to, in plain types. The other direction, what a node asks of its peers, is
+//! [`super::client`].
+//!
+//! ```text
+//!  node: batcher, reads, clock ──► peer::client ══ gRPC ══► peer::server ──► PeerHandler (node)
+//! ```
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jeton_core::ids::{ClusterId, Position, UnixMs};
+use jeton_core::reply::{Reply, StateDigest};
+use tokio::time::Instant;
+
+use crate::types::{Member, NodeId, Raft};
+
+/// What the peer server calls. Implemented by the node.
+pub trait PeerHandler: Send + Sync + 'static {
+    /// Which cluster, and which node of it, this is. Every peer RPC is compared with it.
+    fn identity(&self) -> (ClusterId, NodeId);
+
+    /// The consensus module: append, vote, pre-vote, snapshot, transfer of leadership.
+    fn raft(&self) -> &Raft;
+
+    /// Commands that a follower forwards, in its order. Each is answered exactly once through
+    /// `replies`, in any order: [`ForwardOutcome::NotProposed`] if this node does not lead.
+    fn forwarded(&self, from: NodeId, commands: Vec<Forwarded>, replies: Arc<dyn ForwardReplies>);
+
+    /// A read index that a quorum confirmed after this call began. Many calls share one round.
+    fn read_index(
+        &self,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<ConfirmedIndex, ReadIndexError>> + Send;
+
+    /// A member's clock and digests; answered with what the leader makes of them.
+    fn clock_report(&self, report: ClockReport) -> Result<ClockVerdict, NotLeader>;
+
+    /// Where a snapshot that is being received may be written: a directory of this node's data
+    /// directory, on the same file system.
+    fn incoming_dir(&self) -> std::path::PathBuf;
+}
+
+/// One forwarded command.
+#[derive(Debug, Clone)]
+pub struct Forwarded {
+    /// Chosen by the follower, unique in its stream.
+    pub tag: u64,
+    /// As `jeton_core::codec::encode` wrote the `Command`.
+    pub command: Bytes,
+    /// Time that the caller still has, when it was sent.
+    pub timeout_ms: u64,
+}
+
+/// Where answers to forwarded commands go: the stream that they came on. Must not block.
+pub trait ForwardReplies: Send + Sync {
+    /// The answer to the command under `tag`.
+    fn reply(&self, tag: u64, outcome: ForwardOutcome);
+}
+
+/// What became of a forwarded command. A stream that breaks means [`ForwardOutcome::Unknown`] for
+/// all that was sent and not answered.
+#[derive(Debug, Clone)]
+pub enum ForwardOutcome {
+    /// Applied, or settled by a confirmed read.
+    Replied(Box<Reply>),
+    /// It never entered a log: safe to send again, here or elsewhere.
+    NotProposed,
+    /// Nobody can tell whether it took or will take effect.
+    Unknown,
+    /// The leader has too much to do: it never entered a log.
+    Overloaded {
+        /// When to try again.
+        retry_after_ms: u64,
+    },
+    /// Its deadline passed at the leader.
+    DeadlineExceeded {
+        /// Whether it may have entered a log.
+        sent: bool,
+    },
+    /// It can never be accepted: too large, or not decodable. The text says which.
+    Rejected(Arc<str>),
+}
+
+/// A read index confirmed by a quorum.
+#[derive(Debug, Clone, Copy)]
+pub struct ConfirmedIndex {
+    /// Index that must be applied before reading.
+    pub index: u64,
+    /// The leader's stamp when it was confirmed.
+    pub stamp: UnixMs,
+}
+
+/// Why there is no read index.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadIndexError {
+    /// This node does not lead.
+    #[error(transparent)]
+    NotLeader(#[from] NotLeader),
+    /// No quorum answered in time.
+    #[error("no quorum confirmed the leader in time")]
+    NoQuorum,
+    /// The node is shutting down or has failed.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+/// This node does not lead; perhaps it knows who does.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("this node does not lead")]
+pub struct NotLeader {
+    /// The leader, if known.
+    pub leader: Option<(NodeId, Member)>,
+}
+
+/// Sent by every member to the leader once a second, and at once when the leader changes.
+#[derive(Debug, Clone)]
+pub struct ClockReport {
+    /// Whose.
+    pub node: NodeId,
+    /// Its wall clock when it sent this.
+    pub wall: UnixMs,
+    /// Index that it has applied.
+    pub applied: u64,
+    /// Its newest digests, oldest first, at most 16.
+    pub digests: Vec<(Position, StateDigest)>,
+}
+
+/// What the leader makes of a report.
+#[derive(Debug, Clone)]
+pub struct ClockVerdict {
+    /// Median of the voters' clocks, if a majority has reported lately.
+    pub median: Option<UnixMs>,
+    /// Digests that a majority of voters agree on, oldest first, at most 16.
+    pub agreed: Vec<(Position, StateDigest)>,
+}
