@@ -135,3 +135,76 @@ pub struct ClockVerdict {
     /// Digests that a majority of voters agree on, oldest first, at most 16.
     pub agreed: Vec<(Position, StateDigest)>,
 }
+
+/// What a node asks of its peers, beside openraft's own RPCs. Implemented by
+/// [`super::client::Peers`], which also makes openraft's network factory. Connections are shared
+/// per peer and made when first used.
+pub trait PeerLinks: Send + Sync + 'static {
+    /// Asks the leader for a confirmed read index.
+    fn read_index(
+        &self,
+        leader: NodeId,
+        member: &Member,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<ConfirmedIndex, CallError>> + Send;
+
+    /// Sends the leader this member's report.
+    fn report(
+        &self,
+        leader: NodeId,
+        member: &Member,
+        report: ClockReport,
+    ) -> impl Future<Output = Result<ClockVerdict, CallError>> + Send;
+
+    /// Opens the ordered stream of forwarded commands to the leader. Returns at once; a connection
+    /// that can't be made is reported through [`ForwardAnswers::broken`].
+    fn forward(
+        &self,
+        leader: NodeId,
+        member: &Member,
+        answers: Arc<dyn ForwardAnswers>,
+    ) -> super::client::ForwardLink;
+}
+
+/// Where the answers of a forward stream go. Must not block.
+///
+/// `ForwardLink` (in [`super::client`]) has
+/// `async fn send(&self, commands: Vec<Forwarded>) -> Result<(), LinkBroken>`: waits while too many
+/// bytes are on their way, keeps the order; an error means that nothing of this call was sent.
+/// Dropping it closes the stream.
+pub trait ForwardAnswers: Send + Sync {
+    /// The answer to the command under `tag`.
+    fn reply(&self, tag: u64, outcome: ForwardOutcome);
+
+    /// The stream is gone. Called exactly once, and nothing is answered afterwards: all that was
+    /// sent and not answered is unknown. `sent_anything` is false if no byte of any command left
+    /// this node (no connection): then all of it was not proposed.
+    fn broken(&self, sent_anything: bool);
+}
+
+/// Why a call to a peer gave nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// It does not lead.
+    #[error(transparent)]
+    NotLeader(#[from] NotLeader),
+    /// It can't be reached, or did not answer in time.
+    #[error("peer {node} at {addr} can't be reached: {why}")]
+    Unreachable {
+        /// Which.
+        node: NodeId,
+        /// Where.
+        addr: String,
+        /// As the transport says it.
+        why: String,
+    },
+    /// It answered with an error.
+    #[error("peer {node} refused: {why}")]
+    Refused {
+        /// Which.
+        node: NodeId,
+        /// In its words.
+        why: String,
+    },
+}
