@@ -1,201 +1,64 @@
-//! What a node answers to its peers: the seam between the peer server, which knows protobuf and
-//! connections, and the node, which knows consensus. Plain types on both sides, so that tests put
-//! fakes behind a real server.
+//! The seam between the peer protocol and the node: what the peer server asks of the node that it
+//! belongs to, in plain types. The other direction, what a node asks of its peers, is
+//! [`super::client`].
 //!
 //! ```text
-//!   peer server ─► RaftPeer      openraft itself (implemented in `raft_peer.rs` for `Raft`)
-//!               ─► LeaderPeer    what only a leader answers: forwarded commands, read index, clocks
-//!               ─► SnapshotInbox where a base file is put while it arrives
-//!               ─► Doorkeeper    probe and offer (`bootstrap`), also before the node runs
+//!  node: batcher, reads, clock ──► peer::client ══ gRPC ══► peer::server ──► PeerHandler (node)
 //! ```
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
 use jeton_core::ids::{ClusterId, Position, UnixMs};
-use openraft::raft::{
-    AppendEntriesRequest, StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse,
-    VoteRequest, VoteResponse,
-};
+use jeton_core::reply::{Reply, StateDigest};
+use tokio::time::Instant;
 
-use super::intake::ForwardReplies;
 use crate::snapshot::SnapshotFile;
-use crate::types::{Member, NodeId, SnapshotMeta, TypeConfig, Vote};
+use crate::types::{Member, NodeId, Raft, SnapshotMeta};
 
-/// Which node of which cluster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Identity {
-    /// The cluster.
-    pub cluster: ClusterId,
-    /// The node's number in it.
-    pub node: NodeId,
-}
+/// What the peer server calls. Implemented by the node.
+pub trait PeerHandler: Send + Sync + 'static {
+    /// Which cluster, and which node of it, this is. Every peer RPC is compared with it.
+    fn identity(&self) -> (ClusterId, NodeId);
 
-/// Why a peer could not be answered, in words. The caller backs off and comes again.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Refusal(pub String);
+    /// The consensus module: append, vote, pre-vote, snapshot, transfer of leadership.
+    fn raft(&self) -> &Raft;
 
-/// Everything that a running node answers with.
-#[derive(Clone)]
-pub struct PeerHandler {
-    /// Consensus.
-    pub raft: Arc<dyn RaftPeer>,
-    /// The leader's part.
-    pub leader: Arc<dyn LeaderPeer>,
-    /// Where base files arrive.
-    pub inbox: Arc<dyn SnapshotInbox>,
-}
+    /// Commands that a follower forwards, in its order. Each is answered exactly once through
+    /// `replies`, in any order: [`ForwardOutcome::NotProposed`] if this node does not lead.
+    fn forwarded(&self, from: NodeId, commands: Vec<Forwarded>, replies: Arc<dyn ForwardReplies>);
 
-/// Requests of one append stream, in order. It ends with the first message that can't be read.
-pub type AppendRequests = BoxStream<'static, AppendEntriesRequest<TypeConfig>>;
-/// One answer for each request, in order; an error ends it.
-pub type AppendResults = BoxStream<'static, Result<StreamAppendResult<TypeConfig>, Refusal>>;
-
-/// openraft's own calls.
-#[tonic::async_trait]
-pub trait RaftPeer: Send + Sync + 'static {
-    /// Replication and heartbeats.
-    fn append(&self, requests: AppendRequests) -> AppendResults;
-    /// A candidate asks for this node's vote.
-    async fn vote(
+    /// A read index that a quorum confirmed after this call began. Many calls share one round.
+    fn read_index(
         &self,
-        request: VoteRequest<TypeConfig>,
-    ) -> Result<VoteResponse<TypeConfig>, Refusal>;
-    /// The same without consequences.
-    async fn pre_vote(
+        deadline: Instant,
+    ) -> impl Future<Output = Result<ConfirmedIndex, ReadIndexError>> + Send;
+
+    /// A member's clock and digests; answered with what the leader makes of them.
+    fn clock_report(&self, report: ClockReport) -> Result<ClockVerdict, NotLeader>;
+
+    /// Where a snapshot that is being received may be written: a directory of this node's data
+    /// directory, on the same file system. It exists. What lies in it survives restarts, so that
+    /// a transfer can be resumed.
+    fn incoming_dir(&self) -> std::path::PathBuf;
+
+    /// The files of this node: base files are read and written through it.
+    fn disk(&self) -> Arc<dyn jeton_storage::disk::Disk>;
+
+    /// Verifies a received base file before openraft hears of it: checksums, digest, position.
+    /// The words say what is wrong; the file is then thrown away and sent again.
+    fn verify_snapshot(
         &self,
-        request: VoteRequest<TypeConfig>,
-    ) -> Result<VoteResponse<TypeConfig>, Refusal>;
-    /// The leader wants this node to follow it in office.
-    async fn transfer_leader(
-        &self,
-        request: TransferLeaderRequest<TypeConfig>,
-    ) -> Result<TransferLeaderResponse<TypeConfig>, Refusal>;
-    /// Installs a verified base file; returns when it is durable, with the node's vote.
-    async fn install(
-        &self,
-        vote: Vote,
-        meta: SnapshotMeta,
-        file: SnapshotFile,
-    ) -> Result<Vote, Refusal>;
-    /// The node's vote, to stop a snapshot of a leader that was deposed. `None`: not known yet.
-    async fn vote_now(&self) -> Result<Option<Vote>, Refusal>;
+        meta: &SnapshotMeta,
+        file: &SnapshotFile,
+    ) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// All members, learners too, and the leader where known: for nodes that knock.
+    fn known(&self) -> Known;
 }
 
-/// A command that a follower sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForwardedCommand {
-    /// Names it in the answer.
-    pub tag: u64,
-    /// As `jeton_core::codec` encoded it.
-    pub command: Bytes,
-    /// How long the follower held it: to be added to the command's age.
-    pub held: Duration,
-    /// Not to be proposed once this much time has passed since it arrived.
-    pub deadline: Duration,
-}
-
-/// How a forwarded command ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// Applied: the encoded reply.
-    Reply(Bytes),
-    /// Certain not to happen: safe to send again.
-    NotProposed {
-        /// Why.
-        reason: NotProposedReason,
-        /// Come again after this.
-        retry_after: Duration,
-        /// Who leads instead, where known.
-        leader: Option<NodeId>,
-    },
-    /// It may happen or not: repeat it only under the same name.
-    Unknown(Arc<str>),
-}
-
-impl Answer {
-    /// Certain not to happen, and why; to be tried again at once.
-    #[must_use]
-    pub fn not_proposed(reason: NotProposedReason) -> Self {
-        Self::NotProposed { reason, retry_after: Duration::ZERO, leader: None }
-    }
-}
-
-/// Why a command was not proposed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotProposedReason {
-    /// Another node leads, or none.
-    NotLeader,
-    /// Too much is under way.
-    Overloaded,
-    /// Its deadline passed while it waited.
-    Deadline,
-    /// It would never fit into an entry.
-    TooLarge,
-    /// The node is going down.
-    Shutdown,
-}
-
-/// Another node leads, or none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotLeader {
-    /// Who does, where known.
-    pub leader: Option<NodeId>,
-}
-
-/// What one follower's stream of commands is handed to, in order.
-pub trait ForwardIntake: Send {
-    /// Takes a batch. Each command is answered exactly once, through the replies that the intake
-    /// was made with; in whatever order.
-    fn take(&mut self, commands: Vec<ForwardedCommand>);
-}
-
-/// A read index that a quorum confirmed after the call was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReadIndex {
-    /// To be applied before the read.
-    pub index: u64,
-    /// What an entry proposed now would be stamped with.
-    pub stamp: UnixMs,
-}
-
-/// Why there is no read index.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReadIndexError {
-    /// Ask the leader.
-    #[error("this node does not lead")]
-    NotLeader(NotLeader),
-    /// No quorum confirmed in time.
-    #[error("leadership was not confirmed: {0}")]
-    Unconfirmed(String),
-}
-
-/// What every node tells the leader once a second.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
-    /// Its wall clock.
-    pub wall: UnixMs,
-    /// What it has applied.
-    pub applied: Position,
-    /// Its last digests by position, newest last.
-    pub digests: Vec<(Position, [u8; 16])>,
-}
-
-/// How a report compares with the others'.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Reported {
-    /// Median of the voters' wall clocks; `None` until a majority has reported.
-    pub median: Option<UnixMs>,
-    /// Where the sender's digest differs from the majority's: it must fence itself.
-    pub diverged: Vec<Position>,
-}
-
-/// What a node knows of its cluster, for those who knock.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// What a node knows of its cluster.
+#[derive(Debug, Clone, Default)]
 pub struct Known {
     /// All members, learners too.
     pub members: Vec<(NodeId, Member)>,
@@ -203,51 +66,170 @@ pub struct Known {
     pub leader: Option<NodeId>,
 }
 
-/// What a leader does for its followers.
-#[tonic::async_trait]
-pub trait LeaderPeer: Send + Sync + 'static {
-    /// Opens a stream of commands from node `from`, which takes this node for the leader of `term`.
-    ///
-    /// # Errors
-    /// [`NotLeader`] if it isn't, in that very term: nothing of the stream is proposed.
-    fn forwarding(
+/// One forwarded command.
+#[derive(Debug, Clone)]
+pub struct Forwarded {
+    /// Chosen by the follower, unique in its stream.
+    pub tag: u64,
+    /// As `jeton_core::codec::encode` wrote the `Command`.
+    pub command: Bytes,
+    /// Time that the caller still has, when it was sent.
+    pub timeout_ms: u64,
+}
+
+/// Where answers to forwarded commands go: the stream that they came on. Must not block.
+pub trait ForwardReplies: Send + Sync {
+    /// The answer to the command under `tag`.
+    fn reply(&self, tag: u64, outcome: ForwardOutcome);
+}
+
+/// What became of a forwarded command. A stream that breaks means [`ForwardOutcome::Unknown`] for
+/// all that was sent and not answered.
+#[derive(Debug, Clone)]
+pub enum ForwardOutcome {
+    /// Applied, or settled by a confirmed read.
+    Replied(Box<Reply>),
+    /// It never entered a log: safe to send again, here or elsewhere.
+    NotProposed,
+    /// Nobody can tell whether it took or will take effect.
+    Unknown,
+    /// The leader has too much to do: it never entered a log.
+    Overloaded {
+        /// When to try again.
+        retry_after_ms: u64,
+    },
+    /// Its deadline passed at the leader.
+    DeadlineExceeded {
+        /// Whether it may have entered a log.
+        sent: bool,
+    },
+    /// It can never be accepted: too large, or not decodable. The text says which.
+    Rejected(Arc<str>),
+}
+
+/// A read index confirmed by a quorum.
+#[derive(Debug, Clone, Copy)]
+pub struct ConfirmedIndex {
+    /// Index that must be applied before reading.
+    pub index: u64,
+    /// The leader's stamp when it was confirmed.
+    pub stamp: UnixMs,
+}
+
+/// Why there is no read index.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadIndexError {
+    /// This node does not lead.
+    #[error(transparent)]
+    NotLeader(#[from] NotLeader),
+    /// No quorum answered in time.
+    #[error("no quorum confirmed the leader in time")]
+    NoQuorum,
+    /// The node is shutting down or has failed.
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+/// This node does not lead; perhaps it knows who does.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("this node does not lead")]
+pub struct NotLeader {
+    /// The leader, if known.
+    pub leader: Option<(NodeId, Member)>,
+}
+
+/// Sent by every member to the leader once a second, and at once when the leader changes.
+#[derive(Debug, Clone)]
+pub struct ClockReport {
+    /// Whose.
+    pub node: NodeId,
+    /// Its wall clock when it sent this.
+    pub wall: UnixMs,
+    /// Index that it has applied.
+    pub applied: u64,
+    /// Its newest digests, oldest first, at most 16.
+    pub digests: Vec<(Position, StateDigest)>,
+}
+
+/// What the leader makes of a report.
+#[derive(Debug, Clone)]
+pub struct ClockVerdict {
+    /// Median of the voters' clocks, if a majority has reported lately.
+    pub median: Option<UnixMs>,
+    /// Digests that a majority of voters agree on, oldest first, at most 16.
+    pub agreed: Vec<(Position, StateDigest)>,
+}
+
+/// What a node asks of its peers, beside openraft's own RPCs. Implemented by
+/// [`super::client::Peers`], which also makes openraft's network factory. Connections are shared
+/// per peer and made when first used.
+pub trait PeerLinks: Send + Sync + 'static {
+    /// Asks the leader for a confirmed read index.
+    fn read_index(
         &self,
-        from: NodeId,
-        term: u64,
-        replies: Arc<ForwardReplies>,
-    ) -> Result<Box<dyn ForwardIntake>, NotLeader>;
-    /// Confirms leadership with a quorum, from now on.
-    async fn read_index(&self, from: NodeId) -> Result<ReadIndex, ReadIndexError>;
-    /// Remembers a node's clock and digests.
-    fn report(&self, from: NodeId, report: Report) -> Result<Reported, NotLeader>;
-    /// Members and leader.
-    fn known(&self) -> Known;
+        leader: NodeId,
+        member: &Member,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<ConfirmedIndex, CallError>> + Send;
+
+    /// Sends the leader this member's report.
+    fn report(
+        &self,
+        leader: NodeId,
+        member: &Member,
+        report: ClockReport,
+    ) -> impl Future<Output = Result<ClockVerdict, CallError>> + Send;
+
+    /// Opens the ordered stream of forwarded commands to the leader. Returns at once; a connection
+    /// that can't be made is reported through [`ForwardAnswers::broken`].
+    fn forward(
+        &self,
+        leader: NodeId,
+        member: &Member,
+        answers: Arc<dyn ForwardAnswers>,
+    ) -> super::client::ForwardLink;
 }
 
-/// Keeps base files while they arrive.
-#[tonic::async_trait]
-pub trait SnapshotInbox: Send + Sync + 'static {
-    /// Starts or resumes receiving the file that `file_id` names; what there is of any other file
-    /// is thrown away.
-    async fn begin(&self, file_id: &str, bytes_total: u64) -> Result<Box<dyn Receiving>, Refusal>;
+/// Where the answers of a forward stream go. Must not block.
+///
+/// `ForwardLink` (in [`super::client`]) has
+/// `async fn send(&self, commands: Vec<Forwarded>) -> Result<(), LinkBroken>`: waits while too many
+/// bytes are on their way, keeps the order; an error means that nothing of this call was sent.
+/// Dropping it closes the stream.
+pub trait ForwardAnswers: Send + Sync {
+    /// The answer to the command under `tag`.
+    fn reply(&self, tag: u64, outcome: ForwardOutcome);
+
+    /// The stream is gone. Called exactly once, and nothing is answered afterwards: all that was
+    /// sent and not answered is unknown. `sent_anything` is false if no byte of any command left
+    /// this node (no connection): then all of it was not proposed.
+    fn broken(&self, sent_anything: bool);
 }
 
-/// A base file that arrives. Dropped before the end it stays, for the transfer to be resumed.
-#[tonic::async_trait]
-pub trait Receiving: Send {
-    /// Bytes that are there, from the beginning, without gaps.
-    fn received(&self) -> u64;
-    /// Adds bytes at the end.
-    async fn write(&mut self, data: Bytes) -> Result<(), Refusal>;
-    /// Verifies the whole file: checksums, digest, position. A file that fails is thrown away.
-    async fn finish(self: Box<Self>, meta: &SnapshotMeta) -> Result<SnapshotFile, Refusal>;
-}
-
-/// A base file that is sent.
-#[tonic::async_trait]
-pub trait SnapshotSource: Send + Sync {
-    /// Its length.
-    fn bytes_total(&self) -> u64;
-    /// At most `bytes_max` bytes from `offset` on; at least one before the end.
-    async fn read_at(&self, offset: u64, bytes_max: usize) -> Result<Bytes, Refusal>;
+/// Why a call to a peer gave nothing.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// It does not lead.
+    #[error(transparent)]
+    NotLeader(#[from] NotLeader),
+    /// It can't be reached, or did not answer in time.
+    #[error("peer {node} at {addr} can't be reached: {why}")]
+    Unreachable {
+        /// Which.
+        node: NodeId,
+        /// Where.
+        addr: String,
+        /// As the transport says it.
+        why: String,
+    },
+    /// It answered with an error.
+    #[error("peer {node} refused: {why}")]
+    Refused {
+        /// Which.
+        node: NodeId,
+        /// In its words.
+        why: String,
+    },
 }
