@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
@@ -114,7 +115,11 @@ pub(crate) struct Progress {
     /// Index of the last applied entry.
     pub(crate) applied: watch::Sender<u64>,
     /// The machine's base: positions are (base + index) × 2¹¹ + place.
-    pub(crate) base: std::sync::atomic::AtomicU64,
+    pub(crate) base: AtomicU64,
+    /// The machine's clock.
+    pub(crate) clock: AtomicU64,
+    /// The last command's position.
+    pub(crate) position: AtomicU64,
     /// Newest digests, oldest first.
     pub(crate) digests: Mutex<VecDeque<(Position, StateDigest)>>,
     /// Told after each commit: perhaps a checkpoint is due.
@@ -127,7 +132,9 @@ impl Progress {
     pub(crate) fn new(checkpoint_bytes: u64) -> Self {
         Self {
             applied: watch::Sender::new(0),
-            base: std::sync::atomic::AtomicU64::new(0),
+            base: AtomicU64::new(0),
+            clock: AtomicU64::new(0),
+            position: AtomicU64::new(0),
             digests: Mutex::new(VecDeque::new()),
             committed: Notify::new(),
             checkpoint_bytes,
@@ -286,9 +293,17 @@ impl Applier {
         self.applied = form.applied();
         self.membership = form.membership().map_err(io::Error::other)?;
         self.membership_bytes = form.membership;
-        self.progress.base.store(form.meta.base, std::sync::atomic::Ordering::Release);
-        self.progress.applied.send_replace(self.applied.map_or(0, |id| id.index()));
+        self.publish(self.applied.map_or(0, |id| id.index()));
         Ok(())
+    }
+
+    /// Tells those who wait how far this node is: after the rows are visible, never before.
+    fn publish(&self, index: u64) {
+        let meta = self.machine.meta();
+        self.progress.base.store(meta.base, Ordering::Release);
+        self.progress.clock.store(meta.clock.0, Ordering::Release);
+        self.progress.position.store(meta.position.0, Ordering::Release);
+        self.progress.applied.send_replace(index);
     }
 
     fn apply_chunk(&mut self, chunk: Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
@@ -337,7 +352,7 @@ impl Applier {
         if digest_due {
             self.remember_digest();
         }
-        self.progress.applied.send_replace(id.index());
+        self.publish(id.index());
         if self.state.overlay_bytes() >= self.progress.checkpoint_bytes {
             self.progress.committed.notify_one();
         }
