@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::limits;
 
@@ -51,7 +51,7 @@ pub enum IdError {
 macro_rules! text_id {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(Arc<str>);
 
         impl $name {
@@ -68,6 +68,29 @@ macro_rules! text_id {
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            /// Checks as [`Self::new`] does: bytes from outside can't make a bad identifier.
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                struct Text;
+                impl de::Visitor<'_> for Text {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str(concat!("a ", $what))
+                    }
+                    fn visit_str<E: de::Error>(self, text: &str) -> Result<$name, E> {
+                        $name::new(text).map_err(E::custom)
+                    }
+                }
+                from.deserialize_str(Text)
             }
         }
 
@@ -92,6 +115,9 @@ fn check_text(what: &'static str, text: &str) -> Result<(), IdError> {
     if text.len() > limits::ID_BYTES_MAX {
         return Err(IdError::TooLong { what, len: text.len() });
     }
+    if text.bytes().all(|b| (b' '..0x7f).contains(&b)) {
+        return Ok(());
+    }
     match text.char_indices().find(|(_, c)| c.is_control()) {
         Some((at, _)) => Err(IdError::Control { what, at }),
         None => Ok(()),
@@ -115,10 +141,37 @@ text_id!(
     DeviceId, "device"
 );
 
+/// Reads exactly `N` bytes, raw or as hexadecimal. One copy, where the derived code takes a step
+/// for each byte.
+struct FixedBytes<const N: usize>;
+
+impl<const N: usize> de::Visitor<'_> for FixedBytes<N> {
+    type Value = [u8; N];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{N} bytes")
+    }
+
+    fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<[u8; N], E> {
+        <[u8; N]>::try_from(bytes).map_err(|_| E::invalid_length(bytes.len(), &self))
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<[u8; N], E> {
+        let mut bytes = [0; N];
+        if text.len() != 2 * N || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(E::invalid_length(text.len(), &self));
+        }
+        for (byte, at) in bytes.iter_mut().zip((0..).step_by(2)) {
+            *byte = u8::from_str_radix(&text[at..at + 2], 16).map_err(E::custom)?;
+        }
+        Ok(bytes)
+    }
+}
+
 macro_rules! byte_id {
     ($(#[$doc:meta])* $name:ident, $len:literal, $what:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(pub [u8; $len]);
 
         impl $name {
@@ -132,6 +185,25 @@ macro_rules! byte_id {
                     len: bytes.len(),
                     want: $len,
                 })
+            }
+        }
+
+        impl Serialize for $name {
+            /// Raw bytes; hexadecimal where people read.
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                if to.is_human_readable() {
+                    return to.collect_str(self);
+                }
+                to.serialize_bytes(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                if from.is_human_readable() {
+                    return from.deserialize_str(FixedBytes::<$len>).map(Self);
+                }
+                from.deserialize_bytes(FixedBytes::<$len>).map(Self)
             }
         }
 
@@ -168,11 +240,11 @@ byte_id!(
 debug_as_display!(FamilyId, RequestId, ClusterId);
 
 /// First 16 bytes of the SHA-256 of a token's secret. It can't be printed: logs never hold one.
-#[derive(Clone, Copy, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Eq)]
 pub struct SecretDigest(pub [u8; 16]);
 
 /// Message authentication code over a native token, by its tenant's key. Not printable either.
-#[derive(Clone, Copy, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Eq)]
 pub struct Mac(pub [u8; 16]);
 
 macro_rules! hidden_bytes {
@@ -181,6 +253,18 @@ macro_rules! hidden_bytes {
             /// Takes the same time whatever the bytes are.
             fn eq(&self, other: &Self) -> bool {
                 subtle::ConstantTimeEq::ct_eq(&self.0[..], &other.0[..]).into()
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_bytes(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                from.deserialize_bytes(FixedBytes::<16>).map(Self)
             }
         }
 
@@ -204,16 +288,43 @@ hidden_bytes!(SecretDigest, Mac);
 pub struct Kid(pub u16);
 
 /// Which token of a family: 0 is the first, each rotation adds one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Generation(pub u64);
 
 impl Generation {
     /// The generation that a rotation of this one makes.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
+
+/// Counters in rows take the same space whatever their value: a family that rotates does not grow.
+macro_rules! fixed_counter {
+    ($($name:ident),*) => {$(
+        impl Serialize for $name {
+            /// Eight bytes, little endian; a string where people read (JSON numbers lose digits).
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                if to.is_human_readable() {
+                    return to.collect_str(&self.0);
+                }
+                to.serialize_bytes(&self.0.to_le_bytes())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                if from.is_human_readable() {
+                    let text = String::deserialize(from)?;
+                    return text.parse().map(Self).map_err(de::Error::custom);
+                }
+                let bytes = from.deserialize_bytes(FixedBytes::<8>)?;
+                Ok(Self(u64::from_le_bytes(bytes)))
+            }
+        }
+    )*};
+}
+fixed_counter!(Generation, Position);
 
 /// Index of an entry in the Raft log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -221,7 +332,7 @@ pub struct LogIndex(pub u64);
 
 /// Place of a command in the order of everything that ever happened in the cluster:
 /// `(base + log index) × 2¹¹ + place in the entry`. In JSON it is written as a string.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Position(pub u64);
 
 impl Position {
@@ -232,7 +343,7 @@ impl Position {
     #[must_use]
     pub fn new(base: u64, index: LogIndex, place: usize) -> Self {
         debug_assert!(place < 1 << Self::PLACE_BITS);
-        Self(((base + index.0) << Self::PLACE_BITS) | place as u64)
+        Self((base.saturating_add(index.0) << Self::PLACE_BITS) | place as u64)
     }
 }
 
@@ -268,6 +379,12 @@ impl UnixMs {
     #[must_use]
     pub fn plus(self, by: DurationMs) -> Self {
         Self(self.0.saturating_add(by.0))
+    }
+
+    /// Whether `span` has passed since this instant, exactly `span` included.
+    #[must_use]
+    pub fn passed(self, span: DurationMs, now: Self) -> bool {
+        now >= self.plus(span)
     }
 
     /// This instant moved back; stops at 1970.

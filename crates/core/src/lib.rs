@@ -2,12 +2,39 @@
 //!
 //! No clock, no randomness, no I/O, no order of a hash map: the same entries give the same rows, the
 //! same replies and the same digest on every node, today and in a replay.
+//!
+//! ```text
+//!  Entry { stamp, commands } ──► machine::apply ──► replies and events
+//!                                     │
+//!                request (name, age, memory)
+//!                                     │
+//!        tenant · family/{create, rotate, touch, update} · revocation · expiry
+//!                                     │
+//!                         turn: rows and their digest ──► Tables
+//! ```
+//!
+//! Where to start: [`machine`], then `family/rotate.rs` (what happens when a spent token comes
+//! back), then [`read`]. Types that others build on: [`command`], [`mod@reply`], [`ids`].
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod admission;
+pub mod codec;
 pub mod command;
+pub mod digest;
+mod expiry;
+mod family;
 pub mod ids;
+mod keys;
 pub mod limits;
+pub mod mac;
+pub mod machine;
+pub mod read;
 pub mod reply;
+mod request;
+mod revocation;
 pub mod tables;
+mod tenant;
+pub mod token;
+mod turn;

@@ -16,16 +16,26 @@ pub const ATTRIBUTE_VALUE_BYTES_MAX: usize = 256;
 pub const SEAL_BYTES_MAX: usize = 16 * 1024;
 /// Key thumbprints (`jkt`, `x5t#S256`): base64url of SHA-256 is 43 bytes; anything longer is none.
 pub const THUMBPRINT_BYTES_MAX: usize = 64;
+/// An address as text: an IPv6 address with a zone fits.
+pub const IP_BYTES_MAX: usize = 64;
 /// A revocation's free-text reason.
 pub const REASON_BYTES_MAX: usize = 256;
 /// Commands in one log entry.
 pub const BATCH_COMMANDS_MAX: usize = 1_024;
+/// How many rotations of one family a tenant may allow to come at once.
+pub const ROTATION_BURST_MAX: u32 = 1_000_000;
+/// How many rotations of one family a second a tenant may sustain; the limit counts milliseconds.
+pub const ROTATIONS_PER_S_MAX: u32 = 1_000;
 /// Encoded bytes of one log entry; a single larger command travels alone.
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Predecessors that a family row remembers.
 pub const RING_LEN: usize = 4;
 /// Rows that one sweep entry may visit.
 pub const SWEEP_ROWS_MAX: u32 = 1_000;
+/// Encoded bytes of one row: the largest family with room to spare.
+pub const ROW_BYTES_MAX: usize = 256 * 1024;
+/// Encoded bytes of one log entry that are decoded at all: a full batch plus one large command.
+pub const ENTRY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Keys of one tenant, retired ones included.
 pub const TENANT_KEYS_MAX: usize = 64;
 /// Tenants of one cluster.
@@ -45,3 +55,5 @@ pub const GRACE_MAX: DurationMs = DurationMs::from_secs(60 * 60);
 pub const FAMILY_LIFETIME_MAX: DurationMs = DurationMs::from_secs(400 * 24 * 60 * 60);
 /// Longest access-token lifetime that a tenant may declare.
 pub const ACCESS_TTL_MAX: DurationMs = DurationMs::from_secs(30 * 24 * 60 * 60);
+/// How often the sweep looks at a family that may have been rotated since, to erase its seal.
+pub const SEAL_VISIT_EVERY: DurationMs = DurationMs::from_secs(24 * 60 * 60);

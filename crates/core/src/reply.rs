@@ -176,6 +176,23 @@ pub enum Refusal {
         /// What was wrong and what to do.
         problem: Arc<str>,
     },
+    /// The token was rotated away: only the head of its family validates. No verdict of theft.
+    Spent {
+        /// The head's generation.
+        head: Generation,
+    },
+}
+
+impl Refusal {
+    /// A value is out of its range: which field, and what to do about it.
+    pub(crate) fn invalid(field: &str, problem: &str) -> Self {
+        Self::Invalid { field: Arc::from(field), problem: Arc::from(problem) }
+    }
+
+    /// A limit is reached: the name of its constant, and its value.
+    pub(crate) fn limit(limit: &str, max: usize) -> Self {
+        Self::LimitReached { limit: Arc::from(limit), max: max as u64 }
+    }
 }
 
 /// What killed a thing, where and when.
@@ -253,6 +270,12 @@ pub trait Replies {
     /// The answer to command number `place` of the entry. Called once for each, in order, if
     /// [`Replies::wanted`].
     fn reply(&mut self, place: usize, reply: Reply);
+
+    /// The digest that [`crate::command::Operation::DigestAt`] asked for. Called whether or not
+    /// replies are wanted, so that followers can compare theirs.
+    fn digest(&mut self, position: Position, digest: StateDigest) {
+        let _ = (position, digest);
+    }
 
     /// Something that security people want to know. Called whether or not replies are wanted.
     fn event(&mut self, event: Event);

@@ -1,5 +1,8 @@
 //! The one trait between the state machine and whatever keeps its rows.
 
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
 use bytes::Bytes;
 
 /// The store below could not answer: an I/O error, never a missing row. The machine stops on it.
@@ -41,3 +44,53 @@ pub trait Tables: ReadTables {
 
 /// First bytes of keys below this one are pinned in memory.
 pub const PINNED_END: u8 = 0x40;
+
+/// Rows in memory: the model that every other implementation must behave like.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MemTables {
+    rows: BTreeMap<Bytes, Bytes>,
+}
+
+impl MemTables {
+    /// No rows.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// All rows in ascending order of key.
+    pub fn rows(&self) -> impl Iterator<Item = (&Bytes, &Bytes)> {
+        self.rows.iter()
+    }
+}
+
+impl ReadTables for MemTables {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, TablesError> {
+        Ok(self.rows.get(key).cloned())
+    }
+
+    fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        rows_max: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, TablesError> {
+        // `BTreeMap::range` panics on an inverted range; here it is an empty one.
+        if from >= to {
+            return Ok(Vec::new());
+        }
+        let range = (Bound::Included(from), Bound::Excluded(to));
+        let rows = self.rows.range::<[u8], _>(range).take(rows_max);
+        Ok(rows.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+}
+
+impl Tables for MemTables {
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.rows.insert(key.into(), value.into());
+    }
+
+    fn delete(&mut self, key: &[u8]) {
+        self.rows.remove(key);
+    }
+}

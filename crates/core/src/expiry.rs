@@ -1,0 +1,95 @@
+//! Space: what no answer depends on any more is reclaimed.
+//!
+//! Every answer judges retention by the machine's clock, so a sweep changes none of them: it only
+//! removes what is past its time already. The expiry index has exactly one entry for each row that
+//! can end, made with the row and moved only by the sweep: a rotation never writes one.
+//!
+//! A sweep is an entry of the log like any other, looks at a bounded number of rows in the order
+//! in which they were due, and can be repeated: a crash leaves it undone or done.
+
+use bytes::Bytes;
+
+use crate::codec::{FORMAT, decode_row, encode};
+use crate::command::Sweep;
+use crate::family::{self, FamilyRow};
+use crate::ids::{DurationMs, UnixMs};
+use crate::keys::{self, kind};
+use crate::limits;
+use crate::reply::{Done, Refusal, Replies};
+use crate::request::Remembered;
+use crate::revocation::Cutoff;
+use crate::tables::{Tables, TablesError};
+use crate::turn::Turn;
+
+/// Makes the index entry of a row that is about to be written, if it is new.
+pub(crate) fn schedule_new<T: Tables, R: Replies>(
+    turn: &mut Turn<'_, T, R>,
+    target: &[u8],
+    old: Option<&Bytes>,
+    due: UnixMs,
+) {
+    // A row that is past its time, but not yet swept, has its entry still.
+    if old.is_none() {
+        turn.put(keys::expiry(due, target), None, vec![FORMAT]);
+    }
+}
+
+/// What becomes of a row that was visited.
+enum Fate {
+    /// It is past its time.
+    Remove,
+    /// Looked at again later, with this new value if it has one.
+    Later(UnixMs, Option<Vec<u8>>),
+}
+
+/// Visits what is due, at most `rows_max` rows of it.
+pub(crate) fn sweep<T: Tables, R: Replies>(
+    turn: &mut Turn<'_, T, R>,
+    wish: Sweep,
+) -> Result<Result<Done, Refusal>, TablesError> {
+    let rows_max = wish.rows_max.clamp(1, limits::SWEEP_ROWS_MAX);
+    let (from, to) =
+        (keys::expiry_from(UnixMs(0)), keys::expiry_from(turn.now.plus(DurationMs(1))));
+    // One more than may be visited tells whether there is more to do.
+    let mut due = turn.tables.scan(&from, &to, rows_max as usize + 1)?;
+    let more = due.len() > rows_max as usize;
+    due.truncate(rows_max as usize);
+    let (mut visited, mut reclaimed) = (0, 0);
+    for (entry, value) in &due {
+        visited += 1;
+        turn.delete(entry, value);
+        let Some(target) = keys::expiry_target(entry) else { continue };
+        let Some(row) = turn.tables.get(target)? else { continue };
+        match fate(target[0], &row, turn.now)? {
+            Fate::Remove => {
+                turn.delete(target, &row);
+                reclaimed += 1;
+            }
+            Fate::Later(due, changed) => {
+                assert!(due > turn.now, "a sweep must not come back to the same row at once");
+                if let Some(value) = changed {
+                    turn.put(target.to_vec(), Some(&row), value);
+                }
+                turn.put(keys::expiry(due, target), None, vec![FORMAT]);
+            }
+        }
+    }
+    Ok(Ok(Done::Swept { visited, reclaimed, more }))
+}
+
+fn fate(kind: u8, row: &[u8], now: UnixMs) -> Result<Fate, TablesError> {
+    let ends_at = match kind {
+        kind::REPLY => decode_row::<Remembered>(row)?.forgotten_at(),
+        kind::CUTOFF => decode_row::<Cutoff>(row)?.ends_at(),
+        kind::FAMILY => {
+            let mut row: FamilyRow = decode_row(row)?;
+            if now >= row.forgotten_at() {
+                return Ok(Fate::Remove);
+            }
+            let changed = family::tidy(&mut row, now).then(|| encode(&row));
+            return Ok(Fate::Later(family::next_visit(&row, now), changed));
+        }
+        other => unreachable!("no row of kind {other} is ever scheduled"),
+    };
+    Ok(if now >= ends_at { Fate::Remove } else { Fate::Later(ends_at, None) })
+}

@@ -1,0 +1,92 @@
+//! `CreateFamily`: a new chain, with generation 0 as its head.
+
+use crate::admission;
+use crate::codec::encode;
+use crate::command::CreateFamily;
+use crate::expiry;
+use crate::ids::{Generation, TenantId};
+use crate::keys;
+use crate::reply::{Done, FamilyCreated, Refusal, Replies};
+use crate::revocation::{self, Roots};
+use crate::tables::{Tables, TablesError};
+use crate::tenant::Tenant;
+use crate::turn::Turn;
+
+use super::row::{FamilyRow, Head, next_visit};
+
+pub(crate) fn create<T: Tables, R: Replies>(
+    turn: &mut Turn<'_, T, R>,
+    id: &TenantId,
+    tenant: &Tenant,
+    wish: &CreateFamily,
+) -> Result<Result<Done, Refusal>, TablesError> {
+    if let Err(refusal) = admission::create_family(wish, &tenant.settings) {
+        return Ok(Err(refusal));
+    }
+    let origin = wish.authenticated_at.unwrap_or(turn.position);
+    if origin > turn.position {
+        let problem = "beyond the present: give the position that was read at authentication";
+        return Ok(Err(Refusal::invalid("authenticated_at", problem)));
+    }
+    let key = keys::family(id, wish.family);
+    // A forgotten row may still be there, if no sweep came by.
+    let old = turn.tables.get(&key)?;
+    if super::load(turn.tables, id, tenant, wish.family, turn.now)?.is_some() {
+        return Ok(Err(Refusal::AlreadyExists));
+    }
+    let device = wish.device.as_ref();
+    let roots = Roots { subject: &wish.subject, client: &wish.client, device, origin };
+    if let Some(by) = revocation::cut_by(turn.tables, id, tenant, roots, turn.now)? {
+        return Ok(Err(Refusal::Revoked(by)));
+    }
+    let row = new_row(turn, tenant, wish);
+    row.check();
+    expiry::schedule_new(turn, &key, old.as_ref(), next_visit(&row, turn.now));
+    turn.put(key, old.as_ref(), encode(&row));
+    Ok(Ok(Done::FamilyCreated(FamilyCreated {
+        kid: row.head.kid,
+        expires_at: row.expires_at,
+        idle_expires_at: row.idle_expires_at,
+    })))
+}
+
+fn new_row<T: Tables, R: Replies>(
+    turn: &Turn<'_, T, R>,
+    tenant: &Tenant,
+    wish: &CreateFamily,
+) -> FamilyRow {
+    let (now, settings) = (turn.now, &tenant.settings);
+    // The tenant's maximum may have been lowered below a default, never below a wish: those were
+    // refused.
+    let expires_at = now.plus(wish.lifetime.unwrap_or(settings.family_lifetime_max));
+    let idle = wish.idle.unwrap_or(settings.idle_default);
+    FamilyRow {
+        head: Head {
+            generation: Generation(0),
+            digest: wish.digest,
+            kid: tenant.kid,
+            position: turn.position,
+            made_at: now,
+            confirmed_at: None,
+            seal: None,
+        },
+        ring: Vec::new(),
+        idle_expires_at: now.plus(idle).min(expires_at),
+        arrival: now,
+        ip: wish.ip.clone(),
+        dead: None,
+        version: 1,
+        subject: wish.subject.clone(),
+        client: wish.client.clone(),
+        device: wish.device.clone(),
+        binding: wish.binding.clone(),
+        created: turn.position,
+        created_at: now,
+        origin: wish.authenticated_at.map_or(turn.position, |read| read.min(turn.position)),
+        expires_at,
+        idle,
+        grace: wish.grace.unwrap_or(settings.grace_default),
+        attributes: wish.attributes.clone(),
+        payload: wish.payload.clone(),
+    }
+}

@@ -1,0 +1,82 @@
+//! Families: the chain of refresh tokens of one authorization.
+//!
+//! [`row`] is what is kept, `standing` whether it lives, `rotate` the rule that everything else is
+//! about. Each operation changes one row, in one entry: a crash leaves it before or after, and the
+//! caller's retry under the same name is answered from memory (`request`, or the row's ring).
+
+pub(crate) mod create;
+pub(crate) mod revoke;
+pub(crate) mod rotate;
+mod row;
+mod standing;
+pub(crate) mod touch;
+pub(crate) mod update;
+mod view;
+
+use bytes::Bytes;
+
+use crate::codec::decode_row;
+use crate::ids::{FamilyId, TenantId, UnixMs};
+use crate::keys;
+use crate::reply::RevokedBy;
+use crate::revocation::{self, Roots};
+use crate::tables::{ReadTables, TablesError};
+use crate::tenant::Tenant;
+
+pub(crate) use row::{FamilyRow, Place, next_visit, tidy};
+pub(crate) use standing::{Standing, standing};
+pub(crate) use view::view;
+
+/// A family as it was read: enough to judge it, and to write it back.
+pub(crate) struct Loaded {
+    pub(crate) key: Vec<u8>,
+    /// The row's bytes before any change.
+    pub(crate) bytes: Bytes,
+    pub(crate) row: FamilyRow,
+    /// What killed it, if anything did.
+    pub(crate) revoked: Option<RevokedBy>,
+}
+
+impl Loaded {
+    pub(crate) fn standing(&self, now: UnixMs, at: UnixMs) -> Standing {
+        standing(&self.row, self.revoked.as_ref(), now, at)
+    }
+}
+
+/// Reads a family and what became of its roots. `None` if it was never there, or is forgotten.
+pub(crate) fn load(
+    tables: &impl ReadTables,
+    id: &TenantId,
+    tenant: &Tenant,
+    family: FamilyId,
+    now: UnixMs,
+) -> Result<Option<Loaded>, TablesError> {
+    let key = keys::family(id, family);
+    let Some(bytes) = tables.get(&key)? else { return Ok(None) };
+    let row: FamilyRow = decode_row(&bytes)?;
+    row.check();
+    if now >= row.forgotten_at() {
+        return Ok(None);
+    }
+    let roots = Roots {
+        subject: &row.subject,
+        client: &row.client,
+        device: row.device.as_ref(),
+        origin: row.origin,
+    };
+    let cut = revocation::cut_by(tables, id, tenant, roots, now)?;
+    let own = row.dead.clone();
+    let revoked = own.into_iter().chain(cut).min_by_key(|by| by.position);
+    Ok(Some(Loaded { key, bytes, row, revoked }))
+}
+
+/// What killed a family, if it was there and something did.
+pub(crate) fn killed_by(
+    tables: &impl ReadTables,
+    id: &TenantId,
+    tenant: &Tenant,
+    family: FamilyId,
+    now: UnixMs,
+) -> Result<Option<RevokedBy>, TablesError> {
+    Ok(load(tables, id, tenant, family, now)?.and_then(|loaded| loaded.revoked))
+}

@@ -1,0 +1,355 @@
+//! What happens when a refresh token is presented for its successor: the contract's table, in its
+//! order.
+//!
+//! [`judge`] decides, and changes nothing: apply and the read side share it. Grace, expiry and "was
+//! it the head" are judged at the time when the token was first presented (the clock less the
+//! request's age), so that waiting in a queue makes nobody a thief; retention and the rotation
+//! limit go by the clock itself.
+//!
+//! Within grace a thief is not told from a sibling: that is what grace means (RFC 9700 §4.14.2
+//! allows it for clients that lose answers). From then on the first spent token that comes back
+//! ends the family, whoever holds the head.
+
+use bytes::Bytes;
+
+use crate::admission;
+use crate::codec::encode;
+use crate::command::{Binding, RequestName, Rotate};
+use crate::ids::{DurationMs, Generation, TenantId, UnixMs};
+use crate::limits;
+use crate::reply::{
+    Done, EventKind, Refusal, Replayed, Replies, Reply, Reuse, ReuseClass, RevocationCause,
+    RevokedBy, Rotated,
+};
+use crate::request::REMEMBERED;
+use crate::tables::{ReadTables, Tables, TablesError};
+use crate::tenant::Tenant;
+use crate::turn::Turn;
+
+use super::Loaded;
+use super::row::{FamilyRow, Place, Spent};
+
+/// A token as it was presented, and when.
+pub(crate) struct Presentation<'a> {
+    pub(crate) wish: &'a Rotate,
+    pub(crate) request: RequestName,
+    /// The clock.
+    pub(crate) now: UnixMs,
+}
+
+impl Presentation<'_> {
+    /// When the token was first presented.
+    fn at(&self) -> UnixMs {
+        self.now.minus(self.request.age)
+    }
+}
+
+/// What is decided about a presentation.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Verdict {
+    /// Rows 1 to 3, and what was wrong with the request itself.
+    Refused(Refusal),
+    /// Row 4.
+    ClientMismatch,
+    /// Row 4.
+    BindingMismatch,
+    /// Row 5.
+    Integrity,
+    /// Row 6, but too fast.
+    RateLimited { retry_after: DurationMs },
+    /// Row 6.
+    Rotate,
+    /// Rows 7 and 8: the identical reply, with this seal.
+    Replay(Bytes),
+    /// Rows 7 and 9.
+    Superseded { older_than_ring: bool },
+    /// Row 10.
+    Reuse(Reuse),
+}
+
+/// The table. Rows are numbered as in the contract.
+pub(crate) fn judge(loaded: &Loaded, tenant: &Tenant, shown: &Presentation<'_>) -> Verdict {
+    let (row, wish, at) = (&loaded.row, shown.wish, shown.at());
+
+    // 1, 2, 3: forgotten, dead, expired.
+    if let Some(refusal) = loaded.standing(shown.now, at).refusal() {
+        return Verdict::Refused(refusal);
+    }
+    // 4: a mismatch is no kill switch.
+    if wish.client != row.client {
+        return Verdict::ClientMismatch;
+    }
+    if !proves(&row.binding, &wish.binding) {
+        return Verdict::BindingMismatch;
+    }
+    // 5: never revokes. The store went back in time or forked, and killing helps nobody.
+    let place = row.place(&wish.token);
+    if place == Place::Foreign {
+        return Verdict::Integrity;
+    }
+    if names_another_request(row, place, shown) {
+        return Verdict::Refused(Refusal::NameReused);
+    }
+    let ring = match place {
+        Place::Ring(index) => Some((index, &row.ring[index])),
+        // 6: the head. The limit comes first, and changes nothing.
+        Place::Head => {
+            return match allowance(row.arrival, tenant, shown.now) {
+                Ok(_) => Verdict::Rotate,
+                Err(retry_after) => Verdict::RateLimited { retry_after },
+            };
+        }
+        Place::Older | Place::Foreign => None,
+    };
+    if let Some((index, spent)) = ring {
+        let seal = row.answerable_seal(shown.now).filter(|_| index == 0);
+        // 7: a retry, also after the grace window.
+        if is_retry(spent, shown) {
+            return seal.map_or(Verdict::Superseded { older_than_ring: false }, |seal| {
+                Verdict::Replay(seal.clone())
+            });
+        }
+        let within_grace = !spent.rotated_at.passed(row.grace, at);
+        let settled = row.head.confirmed_at.is_some_and(|used| used.passed(limits::SETTLE, at));
+        // 8: a sibling's presentation, answered with what the first one got.
+        if let (Some(seal), true, false) = (seal, within_grace, settled) {
+            return Verdict::Replay(seal.clone());
+        }
+        // 9: a sibling holds a newer token.
+        if within_grace {
+            return Verdict::Superseded { older_than_ring: false };
+        }
+    } else if row.ring.last().is_some_and(|oldest| !oldest.rotated_at.passed(row.grace, at)) {
+        // 9: too fast for the ring to tell.
+        return Verdict::Superseded { older_than_ring: true };
+    }
+    // 10: any other authenticated ancestor.
+    Verdict::Reuse(reuse(row, tenant, shown, ring))
+}
+
+/// Whether all that the family is bound to was proved. What it isn't bound to is no matter.
+pub(crate) fn proves(bound: &Binding, proved: &Binding) -> bool {
+    let jkt = bound.jkt.is_none() || bound.jkt == proved.jkt;
+    jkt && (bound.x5t_s256.is_none() || bound.x5t_s256 == proved.x5t_s256)
+}
+
+/// Whether this request is the one that rotated `spent` away. Remembered as long as any reply: a
+/// captured request that comes back later is judged like any other.
+fn is_retry(spent: &Spent, shown: &Presentation<'_>) -> bool {
+    spent.request == shown.request.id && !spent.rotated_at.passed(REMEMBERED, shown.now)
+}
+
+/// Whether this request's name belongs to the rotation of another token of the family.
+fn names_another_request(row: &FamilyRow, place: Place, shown: &Presentation<'_>) -> bool {
+    let mut named = row.ring.iter().enumerate().filter(|(_, spent)| is_retry(spent, shown));
+    named.any(|(index, _)| place != Place::Ring(index))
+}
+
+fn reuse(
+    row: &FamilyRow,
+    tenant: &Tenant,
+    shown: &Presentation<'_>,
+    ring: Option<(usize, &Spent)>,
+) -> Reuse {
+    let (token, origin) = (&shown.wish.token, &shown.wish.origin);
+    let spared = tenant.settings.shadow || tenant.is_compromised(token.kid);
+    let known = (row.device.as_ref(), row.ip.as_ref());
+    Reuse {
+        class: match ring {
+            Some((0, _)) => ReuseClass::Predecessor,
+            Some(_) => ReuseClass::Recent,
+            None => ReuseClass::Ancestor,
+        },
+        age: ring.map(|(_, spent)| shown.at().since(spent.rotated_at)),
+        generation_gap: row.head.generation.0 - token.generation.0,
+        same_device: known.0.zip(origin.device.as_ref()).map(|(known, from)| known == from),
+        same_ip: known.1.zip(origin.ip.as_ref()).map(|(known, from)| known == from),
+        revoked: !spared,
+    }
+}
+
+/// The rotation limit: the generic cell rate algorithm (ITU-T I.371) in whole milliseconds. The
+/// next arrival time if a rotation is allowed now, else how long to wait.
+fn allowance(arrival: UnixMs, tenant: &Tenant, now: UnixMs) -> Result<UnixMs, DurationMs> {
+    let settings = &tenant.settings;
+    let Some(interval) = 1_000_u64.checked_div(u64::from(settings.rotations_per_s)) else {
+        return Ok(arrival);
+    };
+    let slack = DurationMs(interval * u64::from(settings.rotation_burst.saturating_sub(1)));
+    let early = arrival.since(now.plus(slack));
+    match early {
+        DurationMs(0) => Ok(arrival.max(now).plus(DurationMs(interval))),
+        early => Err(early),
+    }
+}
+
+/// Reads what a rotation is about, and judges it. `None` if there is no such family.
+pub(crate) fn decide(
+    tables: &impl ReadTables,
+    id: &TenantId,
+    tenant: &Tenant,
+    shown: &Presentation<'_>,
+) -> Result<(Option<Loaded>, Verdict), TablesError> {
+    if let Err(refusal) = admission::rotate(shown.wish) {
+        return Ok((None, Verdict::Refused(refusal)));
+    }
+    let family = shown.wish.token.family;
+    let Some(loaded) = super::load(tables, id, tenant, family, shown.now)? else {
+        return Ok((None, Verdict::Refused(Refusal::NotFound)));
+    };
+    let verdict = judge(&loaded, tenant, shown);
+    Ok((Some(loaded), verdict))
+}
+
+/// The answer to a verdict that changes nothing; `plain` makes a reply at the reader's position.
+pub(crate) fn answer(
+    loaded: Option<&Loaded>,
+    verdict: Verdict,
+    plain: impl FnOnce(Result<Done, Refusal>) -> Reply,
+) -> Reply {
+    let row = loaded.map(|loaded| &loaded.row);
+    let head = row.map_or(Generation(0), |row| row.head.generation);
+    let outcome = match verdict {
+        Verdict::Refused(refusal) => Err(refusal),
+        Verdict::ClientMismatch => Err(Refusal::ClientMismatch),
+        Verdict::BindingMismatch => Err(Refusal::BindingMismatch),
+        Verdict::Integrity => Err(Refusal::Integrity { head }),
+        Verdict::RateLimited { retry_after } => Err(Refusal::RateLimited { retry_after }),
+        Verdict::Superseded { .. } => Ok(Done::Superseded { head }),
+        Verdict::Reuse(reuse) => Err(Refusal::Reused(reuse)),
+        Verdict::Rotate | Verdict::Replay(_) => {
+            let row = row.expect("only a family that was read is rotated");
+            let rotated = rotated(row);
+            let (position, at) = (row.head.position, row.head.made_at);
+            let done = match verdict {
+                Verdict::Replay(seal) => {
+                    Done::Replayed(Replayed { rotated, successor: row.head.digest, seal })
+                }
+                _ => Done::Rotated(rotated),
+            };
+            return Reply { position, at, outcome: Ok(done) };
+        }
+    };
+    plain(outcome)
+}
+
+/// What the rotation that made the head answered.
+fn rotated(row: &FamilyRow) -> Rotated {
+    Rotated {
+        generation: row.head.generation,
+        kid: row.head.kid,
+        expires_at: row.expires_at,
+        idle_expires_at: row.idle_expires_at,
+    }
+}
+
+/// `Rotate`, inside an entry.
+pub(crate) fn rotate<T: Tables, R: Replies>(
+    turn: &mut Turn<'_, T, R>,
+    id: &TenantId,
+    tenant: &Tenant,
+    request: RequestName,
+    wish: &Rotate,
+) -> Result<Reply, TablesError> {
+    let shown = Presentation { wish, request, now: turn.now };
+    let (mut loaded, verdict) = decide(turn.tables, id, tenant, &shown)?;
+    if let Some(loaded) = &mut loaded {
+        carry_out(turn, id, tenant, &shown, loaded, &verdict);
+    }
+    Ok(answer(loaded.as_ref(), verdict, |outcome| turn.reply(outcome)))
+}
+
+/// What a verdict changes, and tells those who watch.
+fn carry_out<T: Tables, R: Replies>(
+    turn: &mut Turn<'_, T, R>,
+    id: &TenantId,
+    tenant: &Tenant,
+    shown: &Presentation<'_>,
+    loaded: &mut Loaded,
+    verdict: &Verdict,
+) {
+    let family = Some(shown.wish.token.family);
+    match verdict {
+        Verdict::Rotate => advance(turn, tenant, shown, loaded),
+        Verdict::ClientMismatch => {
+            let presented = shown.wish.client.clone();
+            turn.event(id, family, EventKind::ClientMismatch { presented });
+        }
+        Verdict::BindingMismatch => turn.event(id, family, EventKind::BindingMismatch),
+        Verdict::Integrity => {
+            let (presented, head) = (shown.wish.token.generation, loaded.row.head.generation);
+            turn.event(id, family, EventKind::Integrity { presented, head });
+        }
+        Verdict::Superseded { older_than_ring: true } => {
+            turn.event(id, family, EventKind::OldTokenInGrace);
+        }
+        Verdict::Reuse(reuse) => {
+            turn.event(id, family, EventKind::Reuse(reuse.clone()));
+            if reuse.revoked {
+                let by = RevokedBy {
+                    cause: RevocationCause::Reuse,
+                    position: turn.position,
+                    at: turn.now,
+                    reason: None,
+                };
+                super::revoke::kill(turn, id, shown.wish.token.family, loaded, by);
+            }
+        }
+        Verdict::Refused(_)
+        | Verdict::RateLimited { .. }
+        | Verdict::Replay(_)
+        | Verdict::Superseded { older_than_ring: false } => {}
+    }
+}
+
+/// Row 6: the head becomes the newest predecessor, and the successor the head.
+fn advance<T: Tables, R: Replies>(
+    turn: &mut Turn<'_, T, R>,
+    tenant: &Tenant,
+    shown: &Presentation<'_>,
+    loaded: &mut Loaded,
+) {
+    let (row, now) = (&mut loaded.row, turn.now);
+    assert_eq!(loaded.revoked, None, "a dead family can't rotate");
+    let before = row.head.generation;
+    if let Ok(arrival) = allowance(row.arrival, tenant, now) {
+        row.arrival = arrival;
+    }
+    let request = shown.request.id;
+    row.ring.truncate(limits::RING_LEN - 1);
+    row.ring.insert(0, Spent { digest: row.head.digest, request, rotated_at: now });
+    row.head = super::row::Head {
+        generation: before.next(),
+        digest: shown.wish.successor,
+        kid: tenant.kid,
+        position: turn.position,
+        made_at: now,
+        confirmed_at: None,
+        seal: Some(shown.wish.seal.clone()),
+    };
+    row.idle_expires_at = now.plus(row.idle).min(row.expires_at);
+    if shown.wish.origin.ip.is_some() {
+        row.ip = shown.wish.origin.ip.clone();
+    }
+    assert!(row.head.generation > before, "generations only grow");
+    row.check();
+    let key = std::mem::take(&mut loaded.key);
+    turn.put(key, Some(&loaded.bytes), encode(row));
+}
+
+/// Whether a verdict must be decided again by an entry of the log: it changes rows or is told to
+/// those who watch.
+pub(crate) fn needs_entry(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::ClientMismatch
+        | Verdict::BindingMismatch
+        | Verdict::Integrity
+        | Verdict::Rotate
+        | Verdict::Superseded { older_than_ring: true }
+        | Verdict::Reuse(_) => true,
+        Verdict::Refused(_)
+        | Verdict::RateLimited { .. }
+        | Verdict::Replay(_)
+        | Verdict::Superseded { older_than_ring: false } => false,
+    }
+}

@@ -1,0 +1,52 @@
+//! Whether a family lives: rows 1 to 3 of the contract's table, which come first everywhere.
+
+use crate::ids::UnixMs;
+use crate::limits;
+use crate::reply::{Refusal, RevokedBy};
+
+use super::FamilyRow;
+
+/// What a family is, before anyone asks for anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nothing stands in its way.
+    Alive,
+    /// It ended so long ago that answers no longer name the cause.
+    Gone,
+    /// One of its roots is dead.
+    Revoked(RevokedBy),
+    /// It is past its absolute or idle expiry.
+    Expired { absolute: UnixMs, idle: UnixMs },
+}
+
+impl Standing {
+    /// The refusal that a dead family answers with.
+    pub(crate) fn refusal(self) -> Option<Refusal> {
+        match self {
+            Self::Alive => None,
+            Self::Gone => Some(Refusal::NotFound),
+            Self::Revoked(by) => Some(Refusal::Revoked(by)),
+            Self::Expired { absolute, idle } => Some(Refusal::Expired { absolute, idle }),
+        }
+    }
+}
+
+/// Judges a family. Retention goes by `now`, expiry by `at`: when the caller first asked.
+pub(crate) fn standing(
+    row: &FamilyRow,
+    revoked: Option<&RevokedBy>,
+    now: UnixMs,
+    at: UnixMs,
+) -> Standing {
+    let (absolute, idle) = (row.expires_at, row.idle_expires_at);
+    let ended_at = revoked.map_or(idle, |by| by.at.min(idle));
+    if ended_at.passed(limits::RETENTION, now) {
+        Standing::Gone
+    } else if let Some(by) = revoked {
+        Standing::Revoked(by.clone())
+    } else if at >= idle || at >= absolute {
+        Standing::Expired { absolute, idle }
+    } else {
+        Standing::Alive
+    }
+}

@@ -1,0 +1,108 @@
+//! Keys of rows.
+//!
+//! ```text
+//!  kind (1) │ length of tenant (2, big endian) │ tenant │ rest
+//! ```
+//!
+//! Kinds never share a namespace, and neither do tenants: the length in front makes every key
+//! unambiguous. Kinds below [`crate::tables::PINNED_END`] are kept in memory by the store. Rows
+//! that belong to no tenant carry the length 0, which no tenant has.
+
+use crate::ids::{FamilyId, RequestId, TenantId, UnixMs};
+use crate::tables::PINNED_END;
+
+/// Kinds of rows: the first byte of their keys. Numbers are never used again.
+pub(crate) mod kind {
+    /// A tenant's settings. Pinned.
+    pub(crate) const TENANT: u8 = 0x01;
+    /// A tenant's keys. Pinned.
+    pub(crate) const TENANT_KEYS: u8 = 0x02;
+    /// A cutoff. Pinned.
+    pub(crate) const CUTOFF: u8 = 0x03;
+    /// A family of refresh tokens.
+    pub(crate) const FAMILY: u8 = 0x40;
+    /// A remembered reply.
+    pub(crate) const REPLY: u8 = 0x41;
+    /// An entry of the expiry index.
+    pub(crate) const EXPIRY: u8 = 0x42;
+}
+
+const _: () = assert!(kind::CUTOFF < PINNED_END && kind::FAMILY >= PINNED_END);
+
+fn start(kind: u8, tenant: &TenantId, more: usize) -> Vec<u8> {
+    let tenant = tenant.as_str().as_bytes();
+    let mut key = Vec::with_capacity(3 + tenant.len() + more);
+    key.push(kind);
+    push_text(&mut key, tenant);
+    key
+}
+
+/// Appends a text behind its length. Identifiers have at most 256 bytes, so it fits.
+fn push_text(key: &mut Vec<u8>, text: &[u8]) {
+    key.extend_from_slice(&(text.len() as u16).to_be_bytes());
+    key.extend_from_slice(text);
+}
+
+pub(crate) fn tenant(tenant: &TenantId) -> Vec<u8> {
+    start(kind::TENANT, tenant, 0)
+}
+
+pub(crate) fn tenant_keys(tenant: &TenantId) -> Vec<u8> {
+    start(kind::TENANT_KEYS, tenant, 0)
+}
+
+/// The key of a cutoff: which roots it names, and their names.
+pub(crate) fn cutoff(tenant: &TenantId, mask: u8, names: [Option<&str>; 3]) -> Vec<u8> {
+    let mut key = start(kind::CUTOFF, tenant, 64);
+    key.push(mask);
+    for name in names.into_iter().flatten() {
+        push_text(&mut key, name.as_bytes());
+    }
+    key
+}
+
+pub(crate) fn family(tenant: &TenantId, family: FamilyId) -> Vec<u8> {
+    let mut key = start(kind::FAMILY, tenant, 16);
+    key.extend_from_slice(&family.0);
+    key
+}
+
+pub(crate) fn reply(tenant: &TenantId, request: RequestId) -> Vec<u8> {
+    let mut key = start(kind::REPLY, tenant, 16);
+    key.extend_from_slice(&request.0);
+    key
+}
+
+/// Bytes before the target in a key of the expiry index: kind, no tenant, due.
+const EXPIRY_HEAD: usize = 11;
+
+/// The entry of the expiry index that has the row under `target` visited at `due`. In order of due.
+pub(crate) fn expiry(due: UnixMs, target: &[u8]) -> Vec<u8> {
+    let mut key = expiry_from(due);
+    key.extend_from_slice(target);
+    key
+}
+
+/// Where entries due at `due` or later begin.
+pub(crate) fn expiry_from(due: UnixMs) -> Vec<u8> {
+    let mut key = Vec::with_capacity(EXPIRY_HEAD + 64);
+    key.extend_from_slice(&[kind::EXPIRY, 0, 0]);
+    key.extend_from_slice(&due.0.to_be_bytes());
+    key
+}
+
+/// The row that an entry of the expiry index is about.
+pub(crate) fn expiry_target(key: &[u8]) -> Option<&[u8]> {
+    key.get(EXPIRY_HEAD..).filter(|target| !target.is_empty())
+}
+
+/// From where to where all tenants are.
+pub(crate) fn all_tenants() -> (Vec<u8>, Vec<u8>) {
+    (vec![kind::TENANT], vec![kind::TENANT + 1])
+}
+
+/// The tenant that a key of kind [`kind::TENANT`] is about.
+pub(crate) fn tenant_of(key: &[u8]) -> Option<TenantId> {
+    let text = std::str::from_utf8(key.get(3..)?).ok()?;
+    TenantId::new(text).ok()
+}

@@ -1,0 +1,203 @@
+//! The one door: entries of the log, applied in order, change everything that ever changes.
+//!
+//! A machine is a few counters ([`Meta`]) and a cache of decoded tenants; all else is rows. The
+//! store keeps the rows and the counters of an entry together: after a crash both are those of
+//! some entry, and applying the entries behind it again gives the same rows, replies and digest.
+
+use serde::{Deserialize, Serialize};
+
+use crate::admission;
+use crate::codec::encode;
+use crate::command::{Command, Entry, Operation};
+use crate::digest::bytes_digest;
+use crate::expiry;
+use crate::family::{create, revoke, rotate, touch, update};
+use crate::ids::{DurationMs, LogIndex, Position, UnixMs};
+use crate::limits;
+use crate::reply::{Done, Refusal, Replies, Reply, StateDigest};
+use crate::request;
+use crate::revocation;
+use crate::tables::{Tables, TablesError};
+use crate::tenant;
+use crate::turn::{TenantCache, Turn};
+
+/// The clock stops here (year 9999): a stamp from beyond can't make sums overflow.
+const CLOCK_MAX: UnixMs = UnixMs(253_402_300_799_999);
+
+/// Everything of the state that is not a row. Small; the store keeps it with the rows.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Meta {
+    /// Added to log indexes in positions: 0, until a restore sets it above anything ever issued.
+    pub base: u64,
+    /// The largest stamp so far.
+    pub clock: UnixMs,
+    /// Lease time: the leaders' monotonic milliseconds since the beginning.
+    pub lease_clock: DurationMs,
+    /// Wrapping sum of [`crate::digest::row_digest`] over all rows.
+    pub rows: u128,
+    /// Position of the last command applied.
+    pub position: Position,
+}
+
+impl Meta {
+    /// The digest of the whole state: of all rows, and of these counters.
+    #[must_use]
+    pub fn digest(&self) -> StateDigest {
+        StateDigest(bytes_digest(&encode(self)))
+    }
+}
+
+/// The state machine, but for its rows.
+#[derive(Debug, Default)]
+pub struct Machine {
+    meta: Meta,
+    tenants: TenantCache,
+}
+
+impl Machine {
+    /// An empty state.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A state that was kept: `meta` as it was together with the rows.
+    #[must_use]
+    pub fn restore(meta: &Meta) -> Self {
+        Self { meta: meta.clone(), tenants: TenantCache::new() }
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// Applies the entry at `index`, and says what became of each of its commands.
+    ///
+    /// # Errors
+    /// [`TablesError`] if the store below failed, or holds bytes that this machine never wrote. The
+    /// entry may be applied in part then: neither it nor this machine may be used any further.
+    ///
+    /// # Panics
+    /// If `index` is not above every index applied before: a bug of whoever calls.
+    pub fn apply<T: Tables, R: Replies>(
+        &mut self,
+        tables: &mut T,
+        index: LogIndex,
+        entry: &Entry,
+        replies: &mut R,
+    ) -> Result<(), TablesError> {
+        let first = Position::new(self.meta.base, index, 0);
+        let fresh = self.meta.position == Position::default();
+        assert!(fresh || first > self.meta.position, "entry {} was applied before", index.0);
+        self.meta.clock = self.meta.clock.max(entry.stamp.min(CLOCK_MAX));
+        let lease_clock = self.meta.lease_clock.0.saturating_add(entry.lease_advance.0);
+        self.meta.lease_clock = DurationMs(lease_clock);
+        self.meta.position = first;
+        for (place, command) in entry.commands.iter().enumerate() {
+            let reply = if place < limits::BATCH_COMMANDS_MAX {
+                self.meta.position = Position::new(self.meta.base, index, place);
+                self.command(tables, command, replies)?
+            } else {
+                // A longer entry can't be proposed or decoded, and would run out of positions.
+                let max = limits::BATCH_COMMANDS_MAX;
+                let refusal = Refusal::limit("BATCH_COMMANDS_MAX", max);
+                let (position, at) = (self.meta.position, self.meta.clock);
+                Reply { position, at, outcome: Err(refusal) }
+            };
+            if replies.wanted() {
+                replies.reply(place, reply);
+            }
+        }
+        Ok(())
+    }
+
+    fn command<T: Tables, R: Replies>(
+        &mut self,
+        tables: &mut T,
+        command: &Command,
+        replies: &mut R,
+    ) -> Result<Reply, TablesError> {
+        if let Operation::DigestAt = command.operation {
+            let (position, at, digest) = (self.meta.position, self.meta.clock, self.meta.digest());
+            replies.digest(position, digest);
+            return Ok(Reply { position, at, outcome: Ok(Done::Digest(digest)) });
+        }
+        let mut turn = Turn {
+            tables,
+            replies,
+            tenants: &mut self.tenants,
+            rows: &mut self.meta.rows,
+            now: self.meta.clock,
+            position: self.meta.position,
+        };
+        if let Operation::Sweep(wish) = command.operation {
+            let outcome = expiry::sweep(&mut turn, wish)?;
+            return Ok(turn.reply(outcome));
+        }
+        mutate(&mut turn, command)
+    }
+}
+
+/// A mutation: its name first, then whether it was answered before, then its rule.
+fn mutate<T: Tables, R: Replies>(
+    turn: &mut Turn<'_, T, R>,
+    command: &Command,
+) -> Result<Reply, TablesError> {
+    let name = match admission::request(command.request.as_ref()) {
+        Ok(name) => name,
+        Err(refusal) => return Ok(turn.reply(Err(refusal))),
+    };
+    let Some(id) = &command.tenant else {
+        return Ok(turn.reply(Err(Refusal::invalid("tenant", "missing: name one"))));
+    };
+    let tenant = turn.tenant(id)?;
+    match (&command.operation, &tenant) {
+        // These two are remembered by the family's own row.
+        (Operation::Rotate(wish), Some(tenant)) => {
+            return rotate::rotate(turn, id, tenant, name, wish);
+        }
+        (Operation::Touch(wish), Some(tenant)) => {
+            let outcome = touch::touch(turn, id, tenant, name, wish)?;
+            return Ok(turn.reply(outcome));
+        }
+        (Operation::CreateTenant(_), None) | (_, Some(_)) => {}
+        (_, None) => return Ok(turn.reply(Err(Refusal::TenantUnknown))),
+    }
+    let request = request::digest(&command.operation);
+    if let Some(reply) = request::recall(turn, id, name, request)? {
+        return Ok(reply);
+    }
+    let outcome = match (&command.operation, &tenant) {
+        (Operation::CreateTenant(wish), _) => tenant::create(turn, id, wish)?,
+        (_, None) => Err(Refusal::TenantUnknown),
+        (Operation::SetTenant(wish), Some(tenant)) => tenant::set(turn, id, tenant, wish)?,
+        (Operation::RotateTenantKey(wish), Some(tenant)) => {
+            tenant::rotate_key(turn, id, tenant, wish)?
+        }
+        (Operation::MarkKeyCompromised(wish), Some(tenant)) => {
+            tenant::mark_compromised(turn, id, tenant, wish)?
+        }
+        (Operation::CreateFamily(wish), Some(tenant)) => create::create(turn, id, tenant, wish)?,
+        (Operation::UpdateFamily(wish), Some(tenant)) => {
+            update::update(turn, id, tenant, name, wish)?
+        }
+        (Operation::RevokeFamily(wish), Some(tenant)) => {
+            revoke::revoke_family(turn, id, tenant, wish)?
+        }
+        (Operation::RevokeToken(wish), Some(tenant)) => {
+            revoke::revoke_token(turn, id, tenant, wish)?
+        }
+        (Operation::RevokeWhere(wish), Some(tenant)) => {
+            revocation::revoke_where(turn, id, tenant, wish)?
+        }
+        (
+            Operation::Rotate(_) | Operation::Touch(_) | Operation::Sweep(_) | Operation::DigestAt,
+            _,
+        ) => unreachable!("answered above"),
+    };
+    let reply = turn.reply(outcome);
+    request::remember(turn, id, name, request, &command.operation, &reply)?;
+    Ok(reply)
+}

@@ -1,0 +1,164 @@
+//! Reads: pure questions about rows at one moment, behind whatever barrier the caller wants.
+//!
+//! `now` is the larger of the machine's clock and the stamp that came with a confirmed read index:
+//! a read may call something expired by the clocks' bound earlier than apply does, never later.
+
+use crate::admission;
+use crate::command::{Binding, PresentedToken, RequestName, Rotate};
+use crate::family::rotate::{self, Presentation};
+use crate::family::{self, Place};
+use crate::ids::{ClientId, FamilyId, TenantId, UnixMs};
+use crate::keys;
+use crate::limits;
+use crate::machine::Meta;
+use crate::reply::{FamilyView, Refusal, Reply, TenantView};
+use crate::tables::{ReadTables, TablesError};
+use crate::tenant::{self, Tenant};
+
+pub use crate::mac::TenantKeys;
+
+/// What a look at a rotation found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Judged {
+    /// The answer. Nothing needs to change for it.
+    Settled(Reply),
+    /// It changes rows or raises an event: propose it, and take apply's answer.
+    Enter,
+}
+
+/// A family as it may be shown, dead ones with the cause.
+///
+/// # Errors
+/// [`TablesError`] if the store below failed. Inside: [`Refusal::TenantUnknown`], or
+/// [`Refusal::NotFound`] if it never was or ended longer than [`limits::RETENTION`] ago.
+pub fn family<T: ReadTables>(
+    tables: &T,
+    now: UnixMs,
+    tenant: &TenantId,
+    family: FamilyId,
+) -> Result<Result<FamilyView, Refusal>, TablesError> {
+    let Some(known) = Tenant::load(tables, tenant)? else {
+        return Ok(Err(Refusal::TenantUnknown));
+    };
+    let Some(loaded) = family::load(tables, tenant, &known, family, now)? else {
+        return Ok(Err(Refusal::NotFound));
+    };
+    let view = family::view(family, loaded, now);
+    Ok(if view.dead == Some(Refusal::NotFound) { Err(Refusal::NotFound) } else { Ok(view) })
+}
+
+/// Whether a token, whose mac was verified, could be rotated by this client now: what RFC 7662
+/// calls active. Changes nothing, and is never a verdict of theft. `client` and `binding` are
+/// compared if they are given.
+///
+/// # Errors
+/// [`TablesError`] if the store below failed. Inside, in this order: [`Refusal::TenantUnknown`],
+/// [`Refusal::NotFound`], [`Refusal::Revoked`], [`Refusal::Expired`], [`Refusal::ClientMismatch`],
+/// [`Refusal::BindingMismatch`], [`Refusal::Integrity`], [`Refusal::Spent`].
+pub fn validate<T: ReadTables>(
+    tables: &T,
+    now: UnixMs,
+    tenant: &TenantId,
+    token: &PresentedToken,
+    client: Option<&ClientId>,
+    binding: Option<&Binding>,
+) -> Result<Result<FamilyView, Refusal>, TablesError> {
+    let Some(known) = Tenant::load(tables, tenant)? else {
+        return Ok(Err(Refusal::TenantUnknown));
+    };
+    let Some(loaded) = family::load(tables, tenant, &known, token.family, now)? else {
+        return Ok(Err(Refusal::NotFound));
+    };
+    if let Some(refusal) = loaded.standing(now, now).refusal() {
+        return Ok(Err(refusal));
+    }
+    let row = &loaded.row;
+    if client.is_some_and(|client| *client != row.client) {
+        return Ok(Err(Refusal::ClientMismatch));
+    }
+    if binding.is_some_and(|proved| !rotate::proves(&row.binding, proved)) {
+        return Ok(Err(Refusal::BindingMismatch));
+    }
+    let head = row.head.generation;
+    Ok(match row.place(token) {
+        Place::Head => Ok(family::view(token.family, loaded, now)),
+        Place::Foreign => Err(Refusal::Integrity { head }),
+        Place::Ring(_) | Place::Older => Err(Refusal::Spent { head }),
+    })
+}
+
+/// A tenant as operators may see it; `None` if there is none.
+///
+/// # Errors
+/// [`TablesError`] if the store below failed.
+pub fn tenant<T: ReadTables>(
+    tables: &T,
+    tenant: &TenantId,
+) -> Result<Option<TenantView>, TablesError> {
+    Ok(Tenant::load(tables, tenant)?.map(|known| known.view(tenant.clone())))
+}
+
+/// Up to `max` tenants behind `after`: shorter names first, then in the order of their bytes.
+///
+/// # Errors
+/// [`TablesError`] if the store below failed.
+pub fn tenants<T: ReadTables>(
+    tables: &T,
+    after: Option<&TenantId>,
+    max: usize,
+) -> Result<Vec<TenantView>, TablesError> {
+    let (mut from, to) = keys::all_tenants();
+    if let Some(after) = after {
+        from = keys::tenant(after);
+        // The smallest key behind that one.
+        from.push(0);
+    }
+    let rows = tables.scan(&from, &to, max.min(limits::TENANTS_MAX))?;
+    let mut views = Vec::with_capacity(rows.len());
+    for (key, row) in rows {
+        if let Some(id) = keys::tenant_of(&key) {
+            views.push(crate::codec::decode_row::<Tenant>(&row)?.view(id));
+        }
+    }
+    Ok(views)
+}
+
+/// A tenant's keys, for checking and making macs; `None` if there is no such tenant.
+///
+/// # Errors
+/// [`TablesError`] if the store below failed.
+pub fn tenant_keys<T: ReadTables>(
+    tables: &T,
+    tenant: &TenantId,
+) -> Result<Option<TenantKeys>, TablesError> {
+    tenant::tenant_keys(tables, tenant)
+}
+
+/// Judges a rotation by apply's own rule, without changing anything. Its token's mac was verified.
+///
+/// # Errors
+/// [`TablesError`] if the store below failed.
+pub fn judge_rotation<T: ReadTables>(
+    tables: &T,
+    meta: &Meta,
+    now: UnixMs,
+    tenant: &TenantId,
+    request: &RequestName,
+    rotate: &Rotate,
+) -> Result<Judged, TablesError> {
+    let now = now.max(meta.clock);
+    let plain = |outcome| Reply { position: meta.position, at: now, outcome };
+    let request = match admission::request(Some(request)) {
+        Ok(request) => request,
+        Err(refusal) => return Ok(Judged::Settled(plain(Err(refusal)))),
+    };
+    let Some(known) = Tenant::load(tables, tenant)? else {
+        return Ok(Judged::Settled(plain(Err(Refusal::TenantUnknown))));
+    };
+    let shown = Presentation { wish: rotate, request, now };
+    let (loaded, verdict) = rotate::decide(tables, tenant, &known, &shown)?;
+    if rotate::needs_entry(&verdict) {
+        return Ok(Judged::Enter);
+    }
+    Ok(Judged::Settled(rotate::answer(loaded.as_ref(), verdict, plain)))
+}

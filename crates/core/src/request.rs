@@ -1,0 +1,112 @@
+//! The memory of requests: why a retry is never judged twice.
+//!
+//! A judged reply is kept in a row under (tenant, request id), with a digest of the request, for
+//! twice [`limits::REQUEST_TTL`]: no request that is young enough to be admitted can be older than
+//! what remembers it. The reply's row, its entry in the expiry index and what the command did are
+//! one change: a crash keeps all of it or nothing.
+//!
+//! Not here: rotations are remembered in their family's row, and `Touch` can be repeated as it is.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{decode_row, encode};
+use crate::command::{Operation, RequestName};
+use crate::digest::bytes_digest;
+use crate::expiry;
+use crate::family;
+use crate::ids::{DurationMs, FamilyId, TenantId, UnixMs};
+use crate::keys;
+use crate::limits;
+use crate::reply::{Refusal, Replies, Reply};
+use crate::tables::{Tables, TablesError};
+use crate::turn::Turn;
+
+/// How long a reply is remembered.
+pub(crate) const REMEMBERED: DurationMs = DurationMs(2 * limits::REQUEST_TTL.0);
+
+/// A remembered reply.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Remembered {
+    /// Digest of the request that it answered.
+    request: u128,
+    /// The family that a success told to be alive.
+    alive: Option<FamilyId>,
+    reply: Reply,
+}
+
+impl Remembered {
+    pub(crate) fn forgotten_at(&self) -> UnixMs {
+        self.reply.at.plus(REMEMBERED)
+    }
+}
+
+/// Digest of what a request asks for: not of its age, and not of randomness that the node adds.
+pub(crate) fn digest(operation: &Operation) -> u128 {
+    let bytes = match operation {
+        Operation::CreateTenant(wish) => encode(&("CreateTenant", &wish.settings)),
+        Operation::RotateTenantKey(_) => encode(&"RotateTenantKey"),
+        other => encode(other),
+    };
+    bytes_digest(&bytes)
+}
+
+/// The reply to an earlier attempt of this request, or the refusal of another under its name.
+pub(crate) fn recall<T: Tables, R: Replies>(
+    turn: &mut Turn<'_, T, R>,
+    id: &TenantId,
+    name: RequestName,
+    request: u128,
+) -> Result<Option<Reply>, TablesError> {
+    let Some(row) = turn.tables.get(&keys::reply(id, name.id))? else { return Ok(None) };
+    let remembered: Remembered = decode_row(&row)?;
+    if turn.now >= remembered.forgotten_at() {
+        return Ok(None);
+    }
+    if remembered.request != request {
+        return Ok(Some(turn.reply(Err(Refusal::NameReused))));
+    }
+    if let (Some(family), Some(tenant)) = (remembered.alive, turn.tenant(id)?)
+        && let Some(by) = family::killed_by(turn.tables, id, &tenant, family, turn.now)?
+    {
+        return Ok(Some(turn.reply(Err(Refusal::Revoked(by)))));
+    }
+    Ok(Some(remembered.reply))
+}
+
+/// Keeps the reply to this request.
+pub(crate) fn remember<T: Tables, R: Replies>(
+    turn: &mut Turn<'_, T, R>,
+    id: &TenantId,
+    name: RequestName,
+    request: u128,
+    operation: &Operation,
+    reply: &Reply,
+) -> Result<(), TablesError> {
+    if !is_worth_remembering(reply) {
+        return Ok(());
+    }
+    let alive = match operation {
+        Operation::CreateFamily(wish) => Some(wish.family),
+        Operation::UpdateFamily(wish) => Some(wish.family),
+        _ => None,
+    };
+    let alive = alive.filter(|_| reply.outcome.is_ok());
+    let remembered = Remembered { request, alive, reply: reply.clone() };
+    let key = keys::reply(id, name.id);
+    let old = turn.tables.get(&key)?;
+    expiry::schedule_new(turn, &key, old.as_ref(), remembered.forgotten_at());
+    turn.put(key, old.as_ref(), encode(&remembered));
+    Ok(())
+}
+
+/// What depends only on the request itself is answered alike without being remembered.
+fn is_worth_remembering(reply: &Reply) -> bool {
+    !matches!(
+        reply.outcome,
+        Err(Refusal::Invalid { .. }
+            | Refusal::LimitReached { .. }
+            | Refusal::TenantUnknown
+            | Refusal::StaleRequest
+            | Refusal::NameReused)
+    )
+}

@@ -1,0 +1,144 @@
+//! Base files: the whole state at one index, compressed and checksummed, in order of key.
+//!
+//! It is what a follower is sent, what a backup is, and what damaged rows are rebuilt from. Making
+//! one reads every row and compares their digest with what the state machine counted: it is the
+//! scrub too.
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::error::StateError;
+use super::files::{base_path, remove_later};
+use super::marker::Marker;
+use super::row_file::{Head, Kind, Reader, Writer, tmp_path};
+use super::rows::{RowIndex, each_row};
+use super::rows_dir::{Place, Tally, load};
+use crate::disk::Disk;
+
+/// A base file on this node's disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseInfo {
+    /// The state it holds.
+    pub marker: Marker,
+    /// Where it is. A newer base replaces it; who opened it before reads on.
+    pub path: PathBuf,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// Reads the rows of a base file in order of key.
+pub struct BaseReader {
+    reader: Reader,
+}
+
+impl BaseReader {
+    /// Opens a base file; its head is checked here, the rest while it is read.
+    ///
+    /// # Errors
+    /// [`StateError`] if it can't be read, or is damaged.
+    pub fn open(disk: &dyn Disk, path: &Path) -> Result<Self, StateError> {
+        Ok(Self { reader: Reader::open(disk, path, Kind::Base)? })
+    }
+
+    /// The state it holds.
+    #[must_use]
+    pub fn marker(&self) -> &Marker {
+        &self.reader.head().marker
+    }
+
+    /// The next rows; `None` after the last, and only if the file was whole.
+    ///
+    /// # Errors
+    /// [`StateError`] if it can't be read, or is damaged.
+    pub fn next_rows(&mut self) -> Result<Option<Vec<(Bytes, Bytes)>>, StateError> {
+        let page = self.reader.next_rows()?;
+        let rows = |page: Vec<_>| {
+            page.into_iter().filter_map(|(key, value): (Bytes, Option<Bytes>)| Some((key, value?)))
+        };
+        Ok(page.map(|page| rows(page).collect()))
+    }
+
+    /// Reads all of a base file and compares its rows' digest with its marker's; returns how many
+    /// rows there are.
+    ///
+    /// # Errors
+    /// [`StateError`] if it can't be read, or is damaged.
+    pub fn verify(disk: &dyn Disk, path: &Path) -> Result<u64, StateError> {
+        let mut reader = Self::open(disk, path)?;
+        let mut tally = Tally::default();
+        while let Some(page) = reader.next_rows()? {
+            for (key, value) in &page {
+                tally.add(key, value);
+            }
+        }
+        tally.check(reader.marker())?;
+        Ok(tally.rows)
+    }
+}
+
+/// What is known of a base by its head.
+pub(super) fn info(disk: &dyn Disk, path: &Path) -> Result<BaseInfo, StateError> {
+    let reader = Reader::open(disk, path, Kind::Base)?;
+    let (marker, bytes) = (reader.head().marker.clone(), reader.file_bytes());
+    Ok(BaseInfo { marker, path: path.to_owned(), bytes })
+}
+
+/// Loads a base into empty rows, verified to its end; the rows are not durable yet.
+pub(super) fn load_from(
+    disk: &dyn Disk,
+    path: &Path,
+    rows: &dyn RowIndex,
+) -> Result<(Marker, Tally), StateError> {
+    let mut reader = Reader::open(disk, path, Kind::Base)?;
+    let tally = load(rows, &mut reader)?;
+    Ok((reader.head().marker.clone(), tally))
+}
+
+/// Writes all rows, which must stand still at `marker`, into a base file. `None` if `give_up`
+/// said so in between.
+pub(super) fn write(
+    place: &Place,
+    rows: &dyn RowIndex,
+    marker: &Marker,
+    give_up: &dyn Fn() -> bool,
+) -> Result<Option<BaseInfo>, StateError> {
+    let path = base_path(&place.dir, marker.index);
+    let head = Head { marker: marker.clone(), previous: None };
+    let mut writer = Writer::create(place.disk.as_ref(), &path, Kind::Base, &head)?;
+    match write_rows(&mut writer, rows, marker, give_up) {
+        Ok(true) => {
+            let bytes = writer.finish()?;
+            Ok(Some(BaseInfo { marker: marker.clone(), path, bytes }))
+        }
+        Ok(false) => writer.abandon().map(|()| None),
+        Err(error) => {
+            remove_later(place.disk.as_ref(), &tmp_path(&path));
+            Err(error)
+        }
+    }
+}
+
+/// Whether all rows were written, and add up.
+fn write_rows(
+    writer: &mut Writer<'_>,
+    rows: &dyn RowIndex,
+    marker: &Marker,
+    give_up: &dyn Fn() -> bool,
+) -> Result<bool, StateError> {
+    let mut tally = Tally::default();
+    let seen = each_row::<StateError>(rows, |key, value| {
+        if tally.rows.is_multiple_of(512) && give_up() {
+            return Ok(ControlFlow::Break(()));
+        }
+        tally.add(&key, &value);
+        writer.push(&key, Some(&value))?;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    if seen.is_break() {
+        return Ok(false);
+    }
+    tally.check(marker)?;
+    Ok(true)
+}

@@ -1,0 +1,123 @@
+//! Checkpoints: overlay into rows; and the base files made from the rows between two of them.
+//! What a crash leaves at each step stands in the table of the module above.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use super::base::{self, BaseInfo};
+use super::error::StateError;
+use super::files::{base_path, find, redo_path, remove_later};
+use super::layers::Frozen;
+use super::marker::Marker;
+use super::redo;
+use super::rows::RowIndex;
+use super::rows_dir::{copy, seal};
+use super::{Durable, State};
+
+/// Answers once the log is durable up to an index.
+pub type Synced<'l> = &'l dyn Fn(u64) -> Result<(), Box<dyn Error + Send + Sync>>;
+
+impl State {
+    /// Makes the state durable as it is now, and frees the overlay. Returns where the rows then
+    /// stand; `None` if no entry was ever applied.
+    ///
+    /// `synced` must block until the log is durable up to the index: rows must never be ahead of
+    /// the log. Readers and the writer go on meanwhile.
+    ///
+    /// # Errors
+    /// If the disk is full ([`StateError::is_disk_full`]), nothing is lost and it may be tried
+    /// again; any other error stops the store.
+    pub fn checkpoint(&self, synced: Synced<'_>) -> Result<Option<Marker>, StateError> {
+        let mut durable = self.inner.durable.lock();
+        self.inner.gate.check()?;
+        let Some(frozen) = self.freeze(&durable) else { return Ok(durable.marker.clone()) };
+        self.make_durable(&durable, &frozen, synced).map_err(|error| self.stopped_by(error))?;
+        durable.marker = Some(frozen.marker.clone());
+        let index = frozen.marker.index;
+        self.thaw(frozen);
+        remove_later(self.inner.place.disk.as_ref(), &redo_path(&self.inner.place.dir, index));
+        Ok(durable.marker.clone())
+    }
+
+    /// Writes the rows as the last checkpoint left them into a base file. `None` if there was no
+    /// checkpoint yet, or if the overlay grew too large meanwhile: try later.
+    ///
+    /// # Errors
+    /// [`StateError::Digest`] if the rows aren't what they should be: this node must be started
+    /// again, which rebuilds them. Also that stops the store, as any error but a full disk.
+    pub fn build_base(&self) -> Result<Option<BaseInfo>, StateError> {
+        let durable = self.inner.durable.lock();
+        self.inner.gate.check()?;
+        let Some(marker) = durable.marker.clone() else { return Ok(None) };
+        if let Some(base) = self.base().filter(|base| base.marker == marker) {
+            return Ok(Some(base));
+        }
+        let bound = self.inner.options.base_gives_up_at();
+        let give_up = || self.inner.gate.bytes() >= bound || self.inner.gate.check().is_err();
+        let rows = Arc::clone(self.layers().rows());
+        let built = base::write(&self.inner.place, rows.as_ref(), &marker, &give_up)
+            .map_err(|error| self.stopped_by(error))?;
+        let Some(built) = built else { return Ok(None) };
+        self.remove_bases_below(marker.index)?;
+        *self.inner.base.lock() = Some(built.clone());
+        Ok(Some(built))
+    }
+
+    /// The overlay to copy: one that an earlier attempt left frozen, or the active one. `None` if
+    /// the rows are up to date.
+    fn freeze(&self, durable: &Durable) -> Option<Arc<Frozen>> {
+        let mut layers = self.inner.layers.write();
+        if let Some(frozen) = layers.frozen() {
+            return Some(Arc::clone(frozen));
+        }
+        if layers.marker() == durable.marker.as_ref() {
+            return None;
+        }
+        layers.freeze()
+    }
+
+    fn make_durable(
+        &self,
+        durable: &Durable,
+        frozen: &Frozen,
+        synced: Synced<'_>,
+    ) -> Result<(), StateError> {
+        let index = frozen.marker.index;
+        synced(index).map_err(|source| StateError::Log { index, source })?;
+        let previous = durable.marker.as_ref().map(|marker| marker.index);
+        redo::write(self.inner.place.disk.as_ref(), &self.inner.place.dir, previous, frozen)?;
+        let rows: Arc<dyn RowIndex> = Arc::clone(self.layers().rows());
+        copy(rows.as_ref(), &frozen.overlay.writes)?;
+        seal(rows.as_ref(), &frozen.marker)
+    }
+
+    /// Lets readers find the frozen writes in the rows from here on.
+    fn thaw(&self, frozen: Arc<Frozen>) {
+        let (thawed, bytes) = {
+            let mut layers = self.inner.layers.write();
+            (layers.thaw(), layers.bytes())
+        };
+        self.inner.gate.set_bytes(bytes, self.inner.options.checkpoint_bytes);
+        // Hundreds of thousands of rows are freed here, where nobody waits for it.
+        drop(thawed);
+        drop(frozen);
+    }
+
+    pub(super) fn remove_bases_below(&self, index: u64) -> Result<(), StateError> {
+        let place = &self.inner.place;
+        for older in find(place.disk.as_ref(), &place.dir)?.bases {
+            if older < index {
+                remove_later(place.disk.as_ref(), &base_path(&place.dir, older));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops the store over `error`, unless it is one that passes.
+    pub(super) fn stopped_by(&self, error: StateError) -> StateError {
+        if !error.is_disk_full() {
+            self.inner.gate.stop(&error);
+        }
+        error
+    }
+}

@@ -1,0 +1,7 @@
+//! The state against a model that is a map: with crashes, with damage, with real processes killed.
+
+#![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+mod layers;
+mod model;
+mod world;

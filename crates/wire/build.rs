@@ -1,0 +1,39 @@
+//! Compiles the protobuf files in `proto/` with protox: no `protoc` is needed.
+
+use std::path::PathBuf;
+
+/// Messages that hold digests, macs, seals or payloads: `redact.rs` prints them without.
+const HIDDEN: &[&str] = &[
+    "jeton.v1.PresentedToken",
+    "jeton.v1.Successor",
+    "jeton.v1.IssuedToken",
+    "jeton.v1.ReplayedToken",
+    "jeton.v1.CreateFamilyRequest",
+    "jeton.v1.UpdateFamilyRequest",
+    "jeton.v1.Family",
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
+    println!("cargo:rerun-if-changed={}", root.display());
+    let files = [
+        "jeton/v1/types.proto",
+        "jeton/v1/token.proto",
+        "jeton/v1/revocation.proto",
+        "jeton/v1/pipeline.proto",
+        "jeton/admin/v1/admin.proto",
+        "google/rpc/details.proto",
+    ];
+    let descriptors = protox::compile(files, [&root])?;
+    let mut config = tonic_prost_build::Config::new();
+    config.enable_type_names();
+    tonic_prost_build::configure()
+        .build_client(true)
+        .build_server(true)
+        .bytes(".")
+        .btree_map(".")
+        .skip_debug(HIDDEN.iter().copied())
+        .codec_path("crate::codec::WireCodec")
+        .compile_fds_with_config(descriptors, config)?;
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! Tenants for operators: settings and views, both ways.
+
+use jeton_core::command::{
+    Command, CreateTenant, KeyMaterial, MarkKeyCompromised, Operation, RequestName,
+    RotateTenantKey, SetTenant, TenantSettings,
+};
+use jeton_core::ids::{DurationMs, Kid, RequestId, TenantId, UnixMs};
+use jeton_core::limits;
+use jeton_core::reply::TenantView;
+
+use crate::check::{self, Violation};
+use crate::pb::admin_v1 as pb;
+
+/// The command of `CreateTenant`. `key` is 32 random bytes of the node that took the request.
+///
+/// # Errors
+/// [`Violation`] names the field.
+pub fn create_tenant(r: &pb::CreateTenantRequest, key: KeyMaterial) -> Result<Command, Violation> {
+    let settings = match &r.settings {
+        Some(changes) => settings(TenantSettings::default(), changes)?,
+        None => TenantSettings::default(),
+    };
+    let operation = Operation::CreateTenant(CreateTenant { settings, key });
+    command(&r.tenant, &r.request_id, r.age_ms, operation)
+}
+
+/// The command of `SetTenant`, given the settings as they are.
+///
+/// Without a version the change applies to whatever is there. A retry then is judged anew: its name
+/// is made from the request's and `current`'s version, so that it can't be taken for another
+/// request under the same name.
+///
+/// # Errors
+/// [`Violation`] names the field.
+pub fn set_tenant(r: &pb::SetTenantRequest, current: &TenantView) -> Result<Command, Violation> {
+    let changes = check::required("settings", r.settings.as_ref())?;
+    let settings = settings(current.settings.clone(), changes)?;
+    let version = r.version.unwrap_or(current.version);
+    let operation = Operation::SetTenant(SetTenant { settings, version });
+    let mut command = command(&r.tenant, &r.request_id, r.age_ms, operation)?;
+    if let (None, Some(name)) = (r.version, &mut command.request) {
+        for (byte, v) in name.id.0.iter_mut().zip(version.to_be_bytes()) {
+            *byte ^= v;
+        }
+    }
+    Ok(command)
+}
+
+/// The command of `RotateTenantKey`. `key` is 32 random bytes of the node that took the request.
+///
+/// # Errors
+/// [`Violation`] names the field.
+pub fn rotate_tenant_key(
+    r: &pb::RotateTenantKeyRequest,
+    key: KeyMaterial,
+) -> Result<Command, Violation> {
+    let operation = Operation::RotateTenantKey(RotateTenantKey { key });
+    command(&r.tenant, &r.request_id, r.age_ms, operation)
+}
+
+/// The command of `MarkKeyCompromised`.
+///
+/// # Errors
+/// [`Violation`] names the field.
+pub fn mark_key_compromised(r: &pb::MarkKeyCompromisedRequest) -> Result<Command, Violation> {
+    let kid = u16::try_from(r.kid).map_err(|_| {
+        Violation::new("kid", format!("is {}: keys have numbers up to 65535", r.kid))
+    })?;
+    let operation = Operation::MarkKeyCompromised(MarkKeyCompromised { kid: Kid(kid) });
+    command(&r.tenant, &r.request_id, r.age_ms, operation)
+}
+
+fn command(
+    tenant: &str,
+    request_id: &[u8],
+    age_ms: u64,
+    operation: Operation,
+) -> Result<Command, Violation> {
+    let tenant = check::tenant(tenant)?;
+    let id: RequestId = check::request_id("request_id", request_id)?;
+    let name = RequestName { id, age: DurationMs(age_ms) };
+    Ok(Command { tenant: Some(tenant), request: Some(name), operation })
+}
+
+/// `base` with what is set in `changes`.
+///
+/// # Errors
+/// [`Violation`] names the setting that is out of range.
+pub fn settings(
+    base: TenantSettings,
+    changes: &pb::TenantSettings,
+) -> Result<TenantSettings, Violation> {
+    let lifetime_max = limits::FAMILY_LIFETIME_MAX;
+    let ttl_max = limits::ACCESS_TTL_MAX;
+    let grace = check::duration_or_zero_opt(
+        "settings.grace_default_ms",
+        changes.grace_default_ms,
+        limits::GRACE_MAX,
+    )?;
+    let lifetime = check::duration_opt(
+        "settings.family_lifetime_max_ms",
+        changes.family_lifetime_max_ms,
+        lifetime_max,
+    )?;
+    let idle =
+        check::duration_opt("settings.idle_default_ms", changes.idle_default_ms, lifetime_max)?;
+    let ttl =
+        check::duration_opt("settings.access_ttl_max_ms", changes.access_ttl_max_ms, ttl_max)?;
+    if changes.rotation_burst == Some(0) {
+        let problem = "is 0: allow at least one rotation";
+        return Err(Violation::new("settings.rotation_burst", problem));
+    }
+    Ok(TenantSettings {
+        grace_default: grace.unwrap_or(base.grace_default),
+        family_lifetime_max: lifetime.unwrap_or(base.family_lifetime_max),
+        idle_default: idle.unwrap_or(base.idle_default),
+        access_ttl_max: ttl.unwrap_or(base.access_ttl_max),
+        rotation_burst: changes.rotation_burst.unwrap_or(base.rotation_burst),
+        rotations_per_s: changes.rotations_per_s.unwrap_or(base.rotations_per_s),
+        shadow: changes.shadow.unwrap_or(base.shadow),
+    })
+}
+
+/// Settings, all of them set.
+#[must_use]
+pub fn settings_to_pb(settings: &TenantSettings) -> pb::TenantSettings {
+    pb::TenantSettings {
+        grace_default_ms: Some(settings.grace_default.0),
+        family_lifetime_max_ms: Some(settings.family_lifetime_max.0),
+        idle_default_ms: Some(settings.idle_default.0),
+        access_ttl_max_ms: Some(settings.access_ttl_max.0),
+        rotation_burst: Some(settings.rotation_burst),
+        rotations_per_s: Some(settings.rotations_per_s),
+        shadow: Some(settings.shadow),
+    }
+}
+
+/// A tenant for the wire.
+#[must_use]
+pub fn tenant(view: &TenantView) -> pb::Tenant {
+    pb::Tenant {
+        tenant: view.tenant.as_str().to_owned(),
+        settings: Some(settings_to_pb(&view.settings)),
+        version: view.version,
+        kid: u32::from(view.kid.0),
+        compromised_kids: view.compromised.iter().map(|kid| u32::from(kid.0)).collect(),
+        created_at_unix_ms: view.created_at.0,
+    }
+}
+
+/// A tenant from the wire.
+///
+/// # Errors
+/// [`Violation`] if it breaks the protocol.
+pub fn tenant_view(tenant: &pb::Tenant) -> Result<TenantView, Violation> {
+    let kid = |kid: u32| {
+        u16::try_from(kid).map(Kid).map_err(|_| Violation::new("tenant.kid", "is above 65535"))
+    };
+    let shown = check::required("tenant.settings", tenant.settings.as_ref())?;
+    Ok(TenantView {
+        tenant: TenantId::new(&tenant.tenant)
+            .map_err(|e| Violation::new("tenant.tenant", e.to_string()))?,
+        settings: settings(TenantSettings::default(), shown)?,
+        version: tenant.version,
+        kid: kid(tenant.kid)?,
+        compromised: tenant.compromised_kids.iter().copied().map(kid).collect::<Result<_, _>>()?,
+        created_at: UnixMs(tenant.created_at_unix_ms),
+    })
+}

@@ -1,0 +1,288 @@
+//! Responses as outcomes: the client's side.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use jeton_core::ids::{Generation, Kid, Mac, Position, UnixMs};
+use jeton_core::reply::{FamilyView, Refusal};
+
+use crate::check::{self, Violation};
+use crate::failure::Failure;
+use crate::pb::v1;
+use crate::pb::v1::operation_result::Response;
+use crate::{refusal, view};
+
+/// The outcome of a mutation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answered<T> {
+    /// Position of the command that decided it.
+    pub position: Position,
+    /// What was done, or why not.
+    pub outcome: Result<T, Refusal>,
+}
+
+/// The outcome of a read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// Everything up to here is in the answer.
+    pub position: Position,
+    /// How old the answer may be, by monotonic clocks.
+    pub age: Duration,
+    /// The family, or why it is not shown.
+    pub outcome: Result<FamilyView, Refusal>,
+}
+
+/// What the store adds to a secret to make a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Issued {
+    /// Its place in the chain.
+    pub generation: Generation,
+    /// Key of the mac.
+    pub kid: Kid,
+    /// Over tenant, family, generation and the secret's digest.
+    pub mac: Mac,
+    /// When the family ends, whatever happens.
+    pub expires_at: UnixMs,
+    /// When it ends if it isn't rotated before.
+    pub idle_expires_at: UnixMs,
+}
+
+/// What a rotation did.
+#[derive(Clone, PartialEq)]
+pub enum RotateOutcome {
+    /// The caller's successor is the head now.
+    Rotated(Issued),
+    /// An earlier caller's successor: unseal it with the presented token.
+    Replayed {
+        /// What the winner was given.
+        token: Issued,
+        /// As the winner sealed it.
+        seal: Bytes,
+    },
+    /// A sibling holds a newer token.
+    Superseded {
+        /// Generation of the newest token.
+        head: Generation,
+    },
+}
+
+impl std::fmt::Debug for RotateOutcome {
+    /// Without the seal.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Rotated(token) => f.debug_tuple("Rotated").field(token).finish(),
+            Self::Replayed { token, .. } => {
+                f.debug_struct("Replayed").field("token", token).finish_non_exhaustive()
+            }
+            Self::Superseded { head } => f.debug_struct("Superseded").field("head", head).finish(),
+        }
+    }
+}
+
+/// What a revocation did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revocation {
+    /// Dead from the answer's position on.
+    Revoked,
+    /// It was dead before.
+    Already,
+    /// It was never known: success, too (RFC 7009 §2.2).
+    Unknown,
+}
+
+/// The answer to any operation of a pipeline.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// To `Rotate`.
+    Rotate(Answered<RotateOutcome>),
+    /// To `CreateFamily`.
+    CreateFamily(Answered<Issued>),
+    /// To `Validate`.
+    Validate(Seen),
+    /// To `Touch`.
+    Touch(Answered<()>),
+    /// To `UpdateFamily`: the new version.
+    UpdateFamily(Answered<u64>),
+    /// To `GetFamily`.
+    GetFamily(Seen),
+    /// To `RevokeToken`.
+    RevokeToken(Answered<Revocation>),
+    /// To `RevokeFamily`.
+    RevokeFamily(Answered<Revocation>),
+    /// To `RevokeWhere`.
+    RevokeWhere(Answered<()>),
+}
+
+/// The answer inside a pipeline's result.
+///
+/// # Errors
+/// [`Failure`]: the one that the server sent, or `MALFORMED_RESPONSE`.
+pub fn operation(result: v1::OperationResult) -> Result<Answer, Failure> {
+    let decoded = match result.response {
+        None => check::required("response", None),
+        Some(Response::Failure(failure)) => return Err(failure.into()),
+        Some(Response::Rotate(r)) => rotate(r).map(Answer::Rotate),
+        Some(Response::CreateFamily(r)) => create_family(r).map(Answer::CreateFamily),
+        Some(Response::Validate(r)) => validate(r).map(Answer::Validate),
+        Some(Response::Touch(r)) => touch(r).map(Answer::Touch),
+        Some(Response::UpdateFamily(r)) => update_family(r).map(Answer::UpdateFamily),
+        Some(Response::GetFamily(r)) => get_family(r).map(Answer::GetFamily),
+        Some(Response::RevokeToken(r)) => revoke_token(r).map(Answer::RevokeToken),
+        Some(Response::RevokeFamily(r)) => revoke_family(r).map(Answer::RevokeFamily),
+        Some(Response::RevokeWhere(r)) => revoke_where(r).map(Answer::RevokeWhere),
+    };
+    decoded.map_err(Failure::malformed_response)
+}
+
+/// See [`Answer::Rotate`].
+///
+/// # Errors
+/// [`Violation`] if the response breaks the protocol.
+pub fn rotate(r: v1::RotateResponse) -> Result<Answered<RotateOutcome>, Violation> {
+    use v1::rotate_response::Outcome;
+    let outcome = match check::required("outcome", r.outcome)? {
+        Outcome::Rotated(token) => Ok(RotateOutcome::Rotated(issued("rotated", &token)?)),
+        Outcome::Replayed(replayed) => Ok(RotateOutcome::Replayed {
+            token: issued("replayed.token", &check::required("replayed.token", replayed.token)?)?,
+            seal: replayed.seal,
+        }),
+        Outcome::Superseded(it) => {
+            Ok(RotateOutcome::Superseded { head: Generation(it.head_generation) })
+        }
+        Outcome::Refusal(pb) => Err(refusal::decode(pb)?),
+    };
+    Ok(Answered { position: Position(r.position), outcome })
+}
+
+/// See [`Answer::CreateFamily`].
+///
+/// # Errors
+/// [`Violation`] if the response breaks the protocol.
+pub fn create_family(r: v1::CreateFamilyResponse) -> Result<Answered<Issued>, Violation> {
+    use v1::create_family_response::Outcome;
+    let outcome = match check::required("outcome", r.outcome)? {
+        Outcome::Created(token) => Ok(issued("created", &token)?),
+        Outcome::Refusal(pb) => Err(refusal::decode(pb)?),
+    };
+    Ok(Answered { position: Position(r.position), outcome })
+}
+
+/// See [`Answer::Validate`].
+///
+/// # Errors
+/// [`Violation`] if the response breaks the protocol.
+pub fn validate(r: v1::ValidateResponse) -> Result<Seen, Violation> {
+    use v1::validate_response::Outcome;
+    let outcome = match check::required("outcome", r.outcome)? {
+        Outcome::Active(family) => Ok(view::decode(family)?),
+        Outcome::Refusal(pb) => Err(refusal::decode(pb)?),
+    };
+    seen(r.read, outcome)
+}
+
+/// See [`Answer::GetFamily`].
+///
+/// # Errors
+/// [`Violation`] if the response breaks the protocol.
+pub fn get_family(r: v1::GetFamilyResponse) -> Result<Seen, Violation> {
+    use v1::get_family_response::Outcome;
+    let outcome = match check::required("outcome", r.outcome)? {
+        Outcome::Family(family) => Ok(view::decode(family)?),
+        Outcome::Refusal(pb) => Err(refusal::decode(pb)?),
+    };
+    seen(r.read, outcome)
+}
+
+/// See [`Answer::Touch`].
+///
+/// # Errors
+/// [`Violation`] if the response breaks the protocol.
+pub fn touch(r: v1::TouchResponse) -> Result<Answered<()>, Violation> {
+    unless_refused(r.position, r.refusal, ())
+}
+
+/// See [`Answer::UpdateFamily`].
+///
+/// # Errors
+/// [`Violation`] if the response breaks the protocol.
+pub fn update_family(r: v1::UpdateFamilyResponse) -> Result<Answered<u64>, Violation> {
+    unless_refused(r.position, r.refusal, r.version)
+}
+
+/// See [`Answer::RevokeToken`].
+///
+/// # Errors
+/// [`Violation`] if the response breaks the protocol.
+pub fn revoke_token(r: v1::RevokeTokenResponse) -> Result<Answered<Revocation>, Violation> {
+    use v1::revoke_token_response::Outcome;
+    let outcome = match check::required("outcome", r.outcome)? {
+        Outcome::Result(result) => Ok(revocation(result)?),
+        Outcome::Refusal(pb) => Err(refusal::decode(pb)?),
+    };
+    Ok(Answered { position: Position(r.position), outcome })
+}
+
+/// See [`Answer::RevokeFamily`].
+///
+/// # Errors
+/// [`Violation`] if the response breaks the protocol.
+pub fn revoke_family(r: v1::RevokeFamilyResponse) -> Result<Answered<Revocation>, Violation> {
+    use v1::revoke_family_response::Outcome;
+    let outcome = match check::required("outcome", r.outcome)? {
+        Outcome::Result(result) => Ok(revocation(result)?),
+        Outcome::Refusal(pb) => Err(refusal::decode(pb)?),
+    };
+    Ok(Answered { position: Position(r.position), outcome })
+}
+
+/// See [`Answer::RevokeWhere`].
+///
+/// # Errors
+/// [`Violation`] if the response breaks the protocol.
+pub fn revoke_where(r: v1::RevokeWhereResponse) -> Result<Answered<()>, Violation> {
+    unless_refused(r.position, r.refusal, ())
+}
+
+fn issued(field: &str, token: &v1::IssuedToken) -> Result<Issued, Violation> {
+    let kid = u16::try_from(token.kid)
+        .map_err(|_| Violation::new(&format!("{field}.kid"), "is above 65535"))?;
+    Ok(Issued {
+        generation: Generation(token.generation),
+        kid: Kid(kid),
+        mac: check::mac(&format!("{field}.mac"), &token.mac)?,
+        expires_at: UnixMs(token.expires_at_unix_ms),
+        idle_expires_at: UnixMs(token.idle_expires_at_unix_ms),
+    })
+}
+
+fn revocation(result: i32) -> Result<Revocation, Violation> {
+    match v1::RevocationResult::try_from(result) {
+        Ok(v1::RevocationResult::Revoked) => Ok(Revocation::Revoked),
+        Ok(v1::RevocationResult::Already) => Ok(Revocation::Already),
+        Ok(v1::RevocationResult::Unknown) => Ok(Revocation::Unknown),
+        Ok(v1::RevocationResult::Unspecified) | Err(_) => {
+            Err(Violation::new("result", format!("{result} is unknown to this client")))
+        }
+    }
+}
+
+fn unless_refused<T>(
+    position: u64,
+    refusal: Option<v1::Refusal>,
+    done: T,
+) -> Result<Answered<T>, Violation> {
+    let outcome = match refusal {
+        None => Ok(done),
+        Some(pb) => Err(refusal::decode(pb)?),
+    };
+    Ok(Answered { position: Position(position), outcome })
+}
+
+fn seen(
+    read: Option<v1::ReadMark>,
+    outcome: Result<FamilyView, Refusal>,
+) -> Result<Seen, Violation> {
+    let read = check::required("read", read)?;
+    let age = Duration::from_millis(read.age_ms);
+    Ok(Seen { position: Position(read.position), age, outcome })
+}

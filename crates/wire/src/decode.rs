@@ -1,0 +1,304 @@
+//! Requests from outside, checked and turned into commands and reads of the core.
+//!
+//! The first field that is wrong is named by a [`Violation`]. Nothing here panics, whatever the
+//! bytes are.
+
+use std::time::Duration;
+
+use jeton_core::command::{
+    Binding, Command, CreateFamily, Operation, PresentedToken, RequestName, RevokeFamily,
+    RevokeToken, RevokeWhere, Rotate, Touch, UpdateFamily,
+};
+use jeton_core::ids::{ClientId, DurationMs, FamilyId, Generation, Kid, Mac, Position, TenantId};
+use jeton_core::limits;
+
+use crate::check::{self, Violation};
+use crate::pb::v1;
+
+/// A checked request.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Asked {
+    /// Changes something: goes through the log.
+    Write(Write),
+    /// Changes nothing.
+    Read(Read),
+}
+
+/// A mutation, and the mac of the token that it presents, if it presents one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Write {
+    /// What to propose.
+    pub command: Command,
+    /// To be verified before it is proposed.
+    pub mac: Option<Mac>,
+}
+
+impl Write {
+    /// The token that it presents, with its mac.
+    #[must_use]
+    pub fn presented(&self) -> Option<(&PresentedToken, &Mac)> {
+        let token = match &self.command.operation {
+            Operation::Rotate(rotate) => &rotate.token,
+            Operation::Touch(touch) => &touch.token,
+            Operation::RevokeToken(revoke) => &revoke.token,
+            _ => return None,
+        };
+        Some((token, self.mac.as_ref()?))
+    }
+}
+
+/// A read, and how fresh it must be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Read {
+    /// In which tenant.
+    pub tenant: TenantId,
+    /// What is asked.
+    pub query: Query,
+    /// How fresh.
+    pub consistency: Consistency,
+}
+
+/// What a read asks.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Query {
+    /// Whether a token is the live head of its family.
+    Validate {
+        /// The token.
+        token: PresentedToken,
+        /// To be verified first.
+        mac: Mac,
+        /// Checked if named.
+        client: Option<ClientId>,
+        /// Checked against the family's.
+        binding: Binding,
+    },
+    /// A family, dead or alive.
+    Family(FamilyId),
+}
+
+/// How fresh a read must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Consistency {
+    /// Sees all that was acknowledged anywhere before the call.
+    #[default]
+    Linearizable,
+    /// Sees at least this position.
+    AtLeast(Position),
+    /// May be this old, by monotonic clocks.
+    Bounded(Duration),
+}
+
+/// An operation of a pipeline.
+///
+/// # Errors
+/// [`Violation`] names the field, relative to the operation's own request.
+pub fn operation(request: Option<v1::operation::Request>) -> Result<Asked, Violation> {
+    use v1::operation::Request;
+    match check::required("request", request)? {
+        Request::Rotate(r) => rotate(r).map(Asked::Write),
+        Request::CreateFamily(r) => create_family(r).map(Asked::Write),
+        Request::Validate(r) => validate(r).map(Asked::Read),
+        Request::Touch(r) => touch(r).map(Asked::Write),
+        Request::UpdateFamily(r) => update_family(r).map(Asked::Write),
+        Request::GetFamily(r) => get_family(&r).map(Asked::Read),
+        Request::RevokeToken(r) => revoke_token(r).map(Asked::Write),
+        Request::RevokeFamily(r) => revoke_family(&r).map(Asked::Write),
+        Request::RevokeWhere(r) => revoke_where(&r).map(Asked::Write),
+    }
+}
+
+fn rotate(r: v1::RotateRequest) -> Result<Write, Violation> {
+    let tenant = check::tenant(&r.tenant)?;
+    let request = name(r.request)?;
+    let (token, mac) = presented(r.token)?;
+    let successor = check::required("successor", r.successor)?;
+    let digest = check::digest("successor.secret_digest", &successor.secret_digest)?;
+    if successor.seal.is_empty() {
+        let problem = "is empty: seal the successor under a key of the presented token, so that \
+                       a replay can be answered";
+        return Err(Violation::new("successor.seal", problem));
+    }
+    let seal = check::bytes_max("successor.seal", successor.seal, limits::SEAL_BYTES_MAX)?;
+    let rotate = Rotate {
+        token,
+        successor: digest,
+        seal,
+        client: check::client(&r.client)?,
+        binding: check::binding(r.binding)?,
+        origin: check::origin(r.origin)?,
+    };
+    Ok(write(tenant, request, Operation::Rotate(Box::new(rotate)), Some(mac)))
+}
+
+fn create_family(r: v1::CreateFamilyRequest) -> Result<Write, Violation> {
+    let tenant = check::tenant(&r.tenant)?;
+    let request = name(r.request)?;
+    let lifetime_max = limits::FAMILY_LIFETIME_MAX;
+    let create = CreateFamily {
+        family: check::family("family_id", &r.family_id)?,
+        digest: check::digest("secret_digest", &r.secret_digest)?,
+        subject: check::subject(&r.subject)?,
+        client: check::client(&r.client)?,
+        device: check::device_opt("device", &r.device)?,
+        binding: check::binding(r.binding)?,
+        ip: check::text_opt("ip", &r.ip, limits::ID_BYTES_MAX)?,
+        attributes: check::attributes("attributes", r.attributes)?,
+        payload: check::bytes_max("payload", r.payload, limits::PAYLOAD_BYTES_MAX)?,
+        lifetime: check::duration_opt("lifetime_ms", r.lifetime_ms, lifetime_max)?,
+        idle: check::duration_opt("idle_ms", r.idle_ms, lifetime_max)?,
+        grace: check::duration_or_zero_opt("grace_ms", r.grace_ms, limits::GRACE_MAX)?,
+        authenticated_at: r.authenticated_at_position.map(Position),
+    };
+    Ok(write(tenant, request, Operation::CreateFamily(Box::new(create)), None))
+}
+
+fn validate(r: v1::ValidateRequest) -> Result<Read, Violation> {
+    let tenant = check::tenant(&r.tenant)?;
+    let (token, mac) = presented(r.token)?;
+    let query = Query::Validate {
+        token,
+        mac,
+        client: check::client_opt(&r.client)?,
+        binding: check::binding(r.binding)?,
+    };
+    Ok(Read { tenant, query, consistency: consistency(r.consistency)? })
+}
+
+fn touch(r: v1::TouchRequest) -> Result<Write, Violation> {
+    let tenant = check::tenant(&r.tenant)?;
+    let request = name(r.request)?;
+    let (token, mac) = presented(r.token)?;
+    Ok(write(tenant, request, Operation::Touch(Touch { token }), Some(mac)))
+}
+
+fn update_family(r: v1::UpdateFamilyRequest) -> Result<Write, Violation> {
+    let tenant = check::tenant(&r.tenant)?;
+    let request = name(r.request)?;
+    if r.attributes.is_none() && r.payload.is_none() && r.grace_ms.is_none() {
+        let problem = "nothing is to be changed: set attributes, payload or grace_ms";
+        return Err(Violation::new("attributes", problem));
+    }
+    let update = UpdateFamily {
+        family: check::family("family_id", &r.family_id)?,
+        version: r.version,
+        attributes: r
+            .attributes
+            .map(|a| check::attributes("attributes.values", a.values))
+            .transpose()?,
+        payload: r
+            .payload
+            .map(|p| check::bytes_max("payload", p, limits::PAYLOAD_BYTES_MAX))
+            .transpose()?,
+        grace: check::duration_or_zero_opt("grace_ms", r.grace_ms, limits::GRACE_MAX)?,
+    };
+    Ok(write(tenant, request, Operation::UpdateFamily(Box::new(update)), None))
+}
+
+fn get_family(r: &v1::GetFamilyRequest) -> Result<Read, Violation> {
+    let tenant = check::tenant(&r.tenant)?;
+    let query = Query::Family(check::family("family_id", &r.family_id)?);
+    Ok(Read { tenant, query, consistency: consistency(r.consistency)? })
+}
+
+fn revoke_token(r: v1::RevokeTokenRequest) -> Result<Write, Violation> {
+    let tenant = check::tenant(&r.tenant)?;
+    let request = name(r.request)?;
+    let (token, mac) = presented(r.token)?;
+    let client = check::client(&r.client)?;
+    Ok(write(tenant, request, Operation::RevokeToken(RevokeToken { token, client }), Some(mac)))
+}
+
+fn revoke_family(r: &v1::RevokeFamilyRequest) -> Result<Write, Violation> {
+    let tenant = check::tenant(&r.tenant)?;
+    let request = name(r.request.clone())?;
+    let revoke = RevokeFamily {
+        family: check::family("family_id", &r.family_id)?,
+        reason: check::text_opt("reason", &r.reason, limits::REASON_BYTES_MAX)?,
+    };
+    Ok(write(tenant, request, Operation::RevokeFamily(revoke), None))
+}
+
+fn revoke_where(r: &v1::RevokeWhereRequest) -> Result<Write, Violation> {
+    let tenant = check::tenant(&r.tenant)?;
+    let request = name(r.request.clone())?;
+    let revoke = RevokeWhere {
+        subject: check::subject_opt(&r.subject)?,
+        client: check::client_opt(&r.client)?,
+        device: check::device_opt("device", &r.device)?,
+        reason: check::text_opt("reason", &r.reason, limits::REASON_BYTES_MAX)?,
+    };
+    let named = revoke.subject.is_some() || revoke.client.is_some() || revoke.device.is_some();
+    match (named, r.whole_tenant) {
+        (false, false) => Err(Violation::new(
+            "whole_tenant",
+            "is false and nothing is named: name a subject, client or device, or set it to revoke \
+             everything of the tenant",
+        )),
+        (true, true) => Err(Violation::new(
+            "whole_tenant",
+            "is true although a subject, client or device is named: leave one of them out",
+        )),
+        _ => Ok(write(tenant, request, Operation::RevokeWhere(revoke), None)),
+    }
+}
+
+fn write(tenant: TenantId, request: RequestName, operation: Operation, mac: Option<Mac>) -> Write {
+    let command = Command { tenant: Some(tenant), request: Some(request), operation };
+    Write { command, mac }
+}
+
+fn name(name: Option<v1::RequestName>) -> Result<RequestName, Violation> {
+    let name = check::required("request", name)?;
+    let id = check::request_id("request.id", &name.id)?;
+    Ok(RequestName { id, age: DurationMs(name.age_ms) })
+}
+
+/// A presented token and its mac.
+///
+/// # Errors
+/// [`Violation`] of `token` or a field of it.
+pub fn presented(token: Option<v1::PresentedToken>) -> Result<(PresentedToken, Mac), Violation> {
+    let token = check::required("token", token)?;
+    let kid = u16::try_from(token.kid).map_err(|_| {
+        Violation::new("token.kid", format!("is {}: keys have numbers up to 65535", token.kid))
+    })?;
+    let presented = PresentedToken {
+        kid: Kid(kid),
+        family: check::family("token.family_id", &token.family_id)?,
+        generation: Generation(token.generation),
+        digest: check::digest("token.secret_digest", &token.secret_digest)?,
+    };
+    Ok((presented, check::mac("token.mac", &token.mac)?))
+}
+
+/// How fresh a read must be; unset means linearizable.
+///
+/// # Errors
+/// [`Violation`] of `consistency.linearizable`.
+pub fn consistency(consistency: Option<v1::Consistency>) -> Result<Consistency, Violation> {
+    use v1::consistency::Level;
+    match consistency.and_then(|c| c.level) {
+        None | Some(Level::Linearizable(true)) => Ok(Consistency::Linearizable),
+        Some(Level::Linearizable(false)) => Err(Violation::new(
+            "consistency.linearizable",
+            "is false: set it to true, or choose at_least_position or bounded_max_age_ms",
+        )),
+        Some(Level::AtLeastPosition(position)) => Ok(Consistency::AtLeast(Position(position))),
+        Some(Level::BoundedMaxAgeMs(ms)) => Ok(Consistency::Bounded(Duration::from_millis(ms))),
+    }
+}
+
+/// The time that is left for an operation.
+///
+/// # Errors
+/// [`Violation`] of `deadline_ms`.
+pub fn deadline(ms: u64) -> Result<Duration, Violation> {
+    if ms == 0 {
+        let problem = "is 0: send the time that is left for the operation, in milliseconds";
+        return Err(Violation::new("deadline_ms", problem));
+    }
+    Ok(Duration::from_millis(ms.min(DEADLINE_MS_MAX)))
+}
+
+/// Longest time that an operation is waited for; a longer deadline is cut to it, silently.
+pub const DEADLINE_MS_MAX: u64 = 10 * 60 * 1_000;

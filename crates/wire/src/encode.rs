@@ -1,0 +1,250 @@
+//! Commands and reads as requests: the client's side.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jeton_core::command::{
+    Binding, Command, CreateFamily, Operation, Origin, PresentedToken, RequestName, RevokeFamily,
+    RevokeToken, RevokeWhere, Rotate, Touch, UpdateFamily,
+};
+use jeton_core::ids::{Mac, TenantId};
+
+use crate::decode::{Asked, Consistency, Query, Read, Write};
+use crate::pb::v1;
+use crate::pb::v1::operation::Request;
+
+/// The request of a pipeline operation; `None` for commands that clients don't send.
+#[must_use]
+pub fn operation(asked: &Asked) -> Option<Request> {
+    match asked {
+        Asked::Write(write) => command(write),
+        Asked::Read(read) => Some(query(read)),
+    }
+}
+
+fn command(Write { command, mac }: &Write) -> Option<Request> {
+    let Command { tenant: Some(tenant), request: Some(name), operation } = command else {
+        return None;
+    };
+    let mac = mac.as_ref();
+    Some(match operation {
+        Operation::Rotate(r) => Request::Rotate(rotate(tenant, *name, r, mac?)),
+        Operation::CreateFamily(c) => Request::CreateFamily(create_family(tenant, *name, c)),
+        Operation::Touch(t) => Request::Touch(touch(tenant, *name, t, mac?)),
+        Operation::UpdateFamily(u) => Request::UpdateFamily(update_family(tenant, *name, u)),
+        Operation::RevokeToken(r) => Request::RevokeToken(revoke_token(tenant, *name, r, mac?)),
+        Operation::RevokeFamily(r) => Request::RevokeFamily(revoke_family(tenant, *name, r)),
+        Operation::RevokeWhere(r) => Request::RevokeWhere(revoke_where(tenant, *name, r)),
+        _ => return None,
+    })
+}
+
+fn query(read: &Read) -> Request {
+    let tenant = read.tenant.as_str().to_owned();
+    let consistency = consistency(read.consistency);
+    match &read.query {
+        Query::Validate { token, mac, client, binding } => Request::Validate(v1::ValidateRequest {
+            tenant,
+            token: Some(presented(token, mac)),
+            client: text(client.as_ref().map(|c| c.as_str())),
+            binding: self::binding(binding),
+            consistency,
+        }),
+        Query::Family(family) => Request::GetFamily(v1::GetFamilyRequest {
+            tenant,
+            family_id: Bytes::copy_from_slice(&family.0),
+            consistency,
+        }),
+    }
+}
+
+/// See [`Rotate`].
+#[must_use]
+pub fn rotate(
+    tenant: &TenantId,
+    name: RequestName,
+    rotate: &Rotate,
+    mac: &Mac,
+) -> v1::RotateRequest {
+    v1::RotateRequest {
+        tenant: tenant.as_str().to_owned(),
+        request: Some(request_name(name)),
+        token: Some(presented(&rotate.token, mac)),
+        successor: Some(v1::Successor {
+            secret_digest: Bytes::copy_from_slice(&rotate.successor.0),
+            seal: rotate.seal.clone(),
+        }),
+        client: rotate.client.as_str().to_owned(),
+        binding: binding(&rotate.binding),
+        origin: origin(&rotate.origin),
+    }
+}
+
+/// See [`CreateFamily`].
+#[must_use]
+pub fn create_family(
+    tenant: &TenantId,
+    name: RequestName,
+    create: &CreateFamily,
+) -> v1::CreateFamilyRequest {
+    v1::CreateFamilyRequest {
+        tenant: tenant.as_str().to_owned(),
+        request: Some(request_name(name)),
+        family_id: Bytes::copy_from_slice(&create.family.0),
+        secret_digest: Bytes::copy_from_slice(&create.digest.0),
+        subject: create.subject.as_str().to_owned(),
+        client: create.client.as_str().to_owned(),
+        device: text(create.device.as_ref().map(|d| d.as_str())),
+        binding: binding(&create.binding),
+        ip: text(create.ip.as_deref()),
+        attributes: attributes(&create.attributes),
+        payload: create.payload.clone(),
+        lifetime_ms: create.lifetime.map(|d| d.0),
+        idle_ms: create.idle.map(|d| d.0),
+        grace_ms: create.grace.map(|d| d.0),
+        authenticated_at_position: create.authenticated_at.map(|p| p.0),
+    }
+}
+
+/// See [`Touch`].
+#[must_use]
+pub fn touch(tenant: &TenantId, name: RequestName, touch: &Touch, mac: &Mac) -> v1::TouchRequest {
+    v1::TouchRequest {
+        tenant: tenant.as_str().to_owned(),
+        request: Some(request_name(name)),
+        token: Some(presented(&touch.token, mac)),
+    }
+}
+
+/// See [`UpdateFamily`].
+#[must_use]
+pub fn update_family(
+    tenant: &TenantId,
+    name: RequestName,
+    update: &UpdateFamily,
+) -> v1::UpdateFamilyRequest {
+    let values = update.attributes.as_deref().map(attributes);
+    v1::UpdateFamilyRequest {
+        tenant: tenant.as_str().to_owned(),
+        request: Some(request_name(name)),
+        family_id: Bytes::copy_from_slice(&update.family.0),
+        version: update.version,
+        attributes: values.map(|values| v1::Attributes { values }),
+        payload: update.payload.clone(),
+        grace_ms: update.grace.map(|d| d.0),
+    }
+}
+
+/// See [`RevokeToken`].
+#[must_use]
+pub fn revoke_token(
+    tenant: &TenantId,
+    name: RequestName,
+    revoke: &RevokeToken,
+    mac: &Mac,
+) -> v1::RevokeTokenRequest {
+    v1::RevokeTokenRequest {
+        tenant: tenant.as_str().to_owned(),
+        request: Some(request_name(name)),
+        token: Some(presented(&revoke.token, mac)),
+        client: revoke.client.as_str().to_owned(),
+    }
+}
+
+/// See [`RevokeFamily`].
+#[must_use]
+pub fn revoke_family(
+    tenant: &TenantId,
+    name: RequestName,
+    revoke: &RevokeFamily,
+) -> v1::RevokeFamilyRequest {
+    v1::RevokeFamilyRequest {
+        tenant: tenant.as_str().to_owned(),
+        request: Some(request_name(name)),
+        family_id: Bytes::copy_from_slice(&revoke.family.0),
+        reason: text(revoke.reason.as_deref()),
+    }
+}
+
+/// See [`RevokeWhere`]. Nothing named means the whole tenant: the wire says so explicitly.
+#[must_use]
+pub fn revoke_where(
+    tenant: &TenantId,
+    name: RequestName,
+    revoke: &RevokeWhere,
+) -> v1::RevokeWhereRequest {
+    let named = revoke.subject.is_some() || revoke.client.is_some() || revoke.device.is_some();
+    v1::RevokeWhereRequest {
+        tenant: tenant.as_str().to_owned(),
+        request: Some(request_name(name)),
+        subject: text(revoke.subject.as_ref().map(|s| s.as_str())),
+        client: text(revoke.client.as_ref().map(|c| c.as_str())),
+        device: text(revoke.device.as_ref().map(|d| d.as_str())),
+        whole_tenant: !named,
+        reason: text(revoke.reason.as_deref()),
+    }
+}
+
+/// The name and age of a mutation.
+#[must_use]
+pub fn request_name(name: RequestName) -> v1::RequestName {
+    v1::RequestName { id: Bytes::copy_from_slice(&name.id.0), age_ms: name.age.0 }
+}
+
+/// A token as it is shown to the store.
+#[must_use]
+pub fn presented(token: &PresentedToken, mac: &Mac) -> v1::PresentedToken {
+    v1::PresentedToken {
+        kid: u32::from(token.kid.0),
+        family_id: Bytes::copy_from_slice(&token.family.0),
+        generation: token.generation.0,
+        secret_digest: Bytes::copy_from_slice(&token.digest.0),
+        mac: Bytes::copy_from_slice(&mac.0),
+    }
+}
+
+/// How fresh a read must be; the default is left unset.
+#[must_use]
+pub fn consistency(consistency: Consistency) -> Option<v1::Consistency> {
+    use v1::consistency::Level;
+    let level = match consistency {
+        Consistency::Linearizable => return None,
+        Consistency::AtLeast(position) => Level::AtLeastPosition(position.0),
+        Consistency::Bounded(age) => {
+            Level::BoundedMaxAgeMs(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
+        }
+    };
+    Some(v1::Consistency { level: Some(level) })
+}
+
+/// Keys that something is bound to; none is left unset.
+#[must_use]
+pub fn binding(binding: &Binding) -> Option<v1::Binding> {
+    if binding.jkt.is_none() && binding.x5t_s256.is_none() {
+        return None;
+    }
+    Some(v1::Binding {
+        jkt: text(binding.jkt.as_deref()),
+        x5t_s256: text(binding.x5t_s256.as_deref()),
+    })
+}
+
+fn origin(origin: &Origin) -> Option<v1::Origin> {
+    if origin.device.is_none() && origin.ip.is_none() {
+        return None;
+    }
+    Some(v1::Origin {
+        device: text(origin.device.as_ref().map(|d| d.as_str())),
+        ip: text(origin.ip.as_deref()),
+    })
+}
+
+pub(crate) fn attributes(attributes: &[(Arc<str>, Arc<str>)]) -> BTreeMap<String, String> {
+    attributes.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+}
+
+/// What is absent is empty on the wire.
+pub(crate) fn text(text: Option<&str>) -> String {
+    text.unwrap_or_default().to_owned()
+}

@@ -1,0 +1,218 @@
+//! Replies of the core as responses: the server's side.
+
+use bytes::Bytes;
+use jeton_core::command::Operation;
+use jeton_core::ids::{DurationMs, Mac, Position};
+use jeton_core::reply::{Done, FamilyView, Refusal, Reply, Rotated};
+use tonic::Code;
+
+use crate::failure::{Failure, reason};
+use crate::pb::v1;
+use crate::pb::v1::operation_result::Response;
+use crate::{refusal, view};
+
+/// Which response a request is answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `RotateResponse`
+    Rotate,
+    /// `CreateFamilyResponse`
+    CreateFamily,
+    /// `ValidateResponse`
+    Validate,
+    /// `TouchResponse`
+    Touch,
+    /// `UpdateFamilyResponse`
+    UpdateFamily,
+    /// `GetFamilyResponse`
+    GetFamily,
+    /// `RevokeTokenResponse`
+    RevokeToken,
+    /// `RevokeFamilyResponse`
+    RevokeFamily,
+    /// `RevokeWhereResponse`
+    RevokeWhere,
+}
+
+impl Kind {
+    /// The kind of a mutation; `None` if clients can't ask for it.
+    #[must_use]
+    pub fn of(operation: &Operation) -> Option<Self> {
+        Some(match operation {
+            Operation::Rotate(_) => Self::Rotate,
+            Operation::CreateFamily(_) => Self::CreateFamily,
+            Operation::Touch(_) => Self::Touch,
+            Operation::UpdateFamily(_) => Self::UpdateFamily,
+            Operation::RevokeToken(_) => Self::RevokeToken,
+            Operation::RevokeFamily(_) => Self::RevokeFamily,
+            Operation::RevokeWhere(_) => Self::RevokeWhere,
+            _ => return None,
+        })
+    }
+}
+
+/// The response to a mutation. `mac` is that of the token which the reply issues: of generation 0
+/// for a new family, of the successor for a rotation or a replay.
+///
+/// # Errors
+/// [`Failure`] for refusals that the table in [`refusal`] makes errors of, and for a reply that
+/// does not fit `kind`, which is a bug.
+pub fn mutation(kind: Kind, reply: Reply, mac: Option<&Mac>) -> Result<Response, Failure> {
+    let position = reply.position.0;
+    match reply.outcome {
+        Ok(done) => performed(kind, position, done, mac),
+        Err(refusal) => refused(kind, position, refusal::encode(refusal)?),
+    }
+}
+
+fn performed(
+    kind: Kind,
+    position: u64,
+    done: Done,
+    mac: Option<&Mac>,
+) -> Result<Response, Failure> {
+    use v1::{create_family_response as create, rotate_response as rotate};
+    let mac = || mac.ok_or_else(|| bug("an issued token has no mac"));
+    let rotated =
+        |outcome| Response::Rotate(v1::RotateResponse { position, outcome: Some(outcome) });
+    Ok(match (kind, done) {
+        (Kind::Rotate, Done::Rotated(it)) => rotated(rotate::Outcome::Rotated(issued(&it, mac()?))),
+        (Kind::Rotate, Done::Replayed(it)) => {
+            let token = Some(issued(&it.rotated, mac()?));
+            rotated(rotate::Outcome::Replayed(v1::ReplayedToken { token, seal: it.seal }))
+        }
+        (Kind::Rotate, Done::Superseded { head }) => {
+            rotated(rotate::Outcome::Superseded(v1::Superseded { head_generation: head.0 }))
+        }
+        (Kind::CreateFamily, Done::FamilyCreated(it)) => {
+            let token = v1::IssuedToken {
+                generation: 0,
+                kid: u32::from(it.kid.0),
+                mac: Bytes::copy_from_slice(&mac()?.0),
+                expires_at_unix_ms: it.expires_at.0,
+                idle_expires_at_unix_ms: it.idle_expires_at.0,
+            };
+            let outcome = Some(create::Outcome::Created(token));
+            Response::CreateFamily(v1::CreateFamilyResponse { position, outcome })
+        }
+        (Kind::Touch, Done::Touched) => {
+            Response::Touch(v1::TouchResponse { position, refusal: None })
+        }
+        (Kind::UpdateFamily, Done::FamilyUpdated { version }) => {
+            Response::UpdateFamily(v1::UpdateFamilyResponse { position, version, refusal: None })
+        }
+        (Kind::RevokeWhere, Done::Cut) => {
+            Response::RevokeWhere(v1::RevokeWhereResponse { position, refusal: None })
+        }
+        (kind, done) => revocation(kind, position, &done)?,
+    })
+}
+
+fn revocation(kind: Kind, position: u64, done: &Done) -> Result<Response, Failure> {
+    use v1::{revoke_family_response as family, revoke_token_response as token};
+    let result = match done {
+        Done::Revoked { already: false } => v1::RevocationResult::Revoked,
+        Done::Revoked { already: true } => v1::RevocationResult::Already,
+        Done::NothingToRevoke => v1::RevocationResult::Unknown,
+        _ => return Err(bug("the reply does not fit the request")),
+    };
+    match kind {
+        Kind::RevokeToken => {
+            let outcome = Some(token::Outcome::Result(result.into()));
+            Ok(Response::RevokeToken(v1::RevokeTokenResponse { position, outcome }))
+        }
+        Kind::RevokeFamily => {
+            let outcome = Some(family::Outcome::Result(result.into()));
+            Ok(Response::RevokeFamily(v1::RevokeFamilyResponse { position, outcome }))
+        }
+        _ => Err(bug("the reply does not fit the request")),
+    }
+}
+
+fn refused(kind: Kind, position: u64, refusal: v1::Refusal) -> Result<Response, Failure> {
+    use v1::{
+        create_family_response as create, revoke_family_response as family,
+        revoke_token_response as token, rotate_response as rotate,
+    };
+    Ok(match kind {
+        Kind::Rotate => {
+            let outcome = Some(rotate::Outcome::Refusal(refusal));
+            Response::Rotate(v1::RotateResponse { position, outcome })
+        }
+        Kind::CreateFamily => {
+            let outcome = Some(create::Outcome::Refusal(refusal));
+            Response::CreateFamily(v1::CreateFamilyResponse { position, outcome })
+        }
+        Kind::RevokeToken => {
+            let outcome = Some(token::Outcome::Refusal(refusal));
+            Response::RevokeToken(v1::RevokeTokenResponse { position, outcome })
+        }
+        Kind::RevokeFamily => {
+            let outcome = Some(family::Outcome::Refusal(refusal));
+            Response::RevokeFamily(v1::RevokeFamilyResponse { position, outcome })
+        }
+        Kind::Touch => Response::Touch(v1::TouchResponse { position, refusal: Some(refusal) }),
+        Kind::UpdateFamily => Response::UpdateFamily(v1::UpdateFamilyResponse {
+            position,
+            version: 0,
+            refusal: Some(refusal),
+        }),
+        Kind::RevokeWhere => {
+            Response::RevokeWhere(v1::RevokeWhereResponse { position, refusal: Some(refusal) })
+        }
+        Kind::Validate | Kind::GetFamily => {
+            return Err(bug("a read was answered as a mutation"));
+        }
+    })
+}
+
+fn issued(rotated: &Rotated, mac: &Mac) -> v1::IssuedToken {
+    v1::IssuedToken {
+        generation: rotated.generation.0,
+        kid: u32::from(rotated.kid.0),
+        mac: Bytes::copy_from_slice(&mac.0),
+        expires_at_unix_ms: rotated.expires_at.0,
+        idle_expires_at_unix_ms: rotated.idle_expires_at.0,
+    }
+}
+
+/// The response to a read.
+///
+/// # Errors
+/// [`Failure`] for refusals that are errors, and if `kind` is no read, which is a bug.
+pub fn read(
+    kind: Kind,
+    position: Position,
+    age: DurationMs,
+    outcome: Result<FamilyView, Refusal>,
+) -> Result<Response, Failure> {
+    use v1::{get_family_response as get, validate_response as validate};
+    let read = Some(v1::ReadMark { position: position.0, age_ms: age.0 });
+    let outcome = match outcome {
+        Ok(family) => Ok(view::encode(family)?),
+        Err(refusal) => Err(refusal::encode(refusal)?),
+    };
+    match kind {
+        Kind::Validate => {
+            let outcome = match outcome {
+                Ok(family) => validate::Outcome::Active(family),
+                Err(refusal) => validate::Outcome::Refusal(refusal),
+            };
+            Ok(Response::Validate(v1::ValidateResponse { read, outcome: Some(outcome) }))
+        }
+        Kind::GetFamily => {
+            let outcome = match outcome {
+                Ok(family) => get::Outcome::Family(family),
+                Err(refusal) => get::Outcome::Refusal(refusal),
+            };
+            Ok(Response::GetFamily(v1::GetFamilyResponse { read, outcome: Some(outcome) }))
+        }
+        _ => Err(bug("a mutation was answered as a read")),
+    }
+}
+
+/// A failure that no input may cause.
+#[must_use]
+pub fn bug(what: &'static str) -> Failure {
+    Failure::new(Code::Internal, reason::INTERNAL, what)
+}
