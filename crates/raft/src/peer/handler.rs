@@ -57,6 +57,15 @@ pub trait PeerHandler: Send + Sync + 'static {
     fn known(&self) -> Known;
 }
 
+/// Which node of which cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The node's number in it.
+    pub node: NodeId,
+}
+
 /// What a node knows of its cluster.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
