@@ -90,31 +90,39 @@ pub fn node_id_at(index: u64) -> NodeId {
     FIRST_MEMBERS_MAX + index
 }
 
-/// What the flags say, the same on every node but for its own addresses.
-#[derive(Debug, Clone)]
-pub struct BootstrapConfig {
-    /// Where this node is reached.
-    pub own: Member,
+/// What the flags say, the same on every node.
+#[derive(Debug, Clone, Default)]
+pub struct Flags {
     /// How many nodes form the cluster. 0: never form one, wait to be added.
     pub expect: usize,
     /// Their peer addresses, this node's too.
     pub join: Vec<String>,
-    /// Random: the cluster's id, if this node is the one to form it.
-    pub fresh_cluster: ClusterId,
 }
 
-/// What the node does next.
+/// A node that has its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Start consensus and wait for the others: the directory is stamped.
-    Member(Identity),
-    /// Start consensus, then initialise it with these first members.
-    Form {
-        /// This node.
-        identity: Identity,
-        /// All first members, this node too.
-        members: BTreeMap<NodeId, Member>,
-    },
+pub struct Formed {
+    /// Which.
+    pub identity: Identity,
+    /// `Some` on the initiator: consensus is to be initialised with these members, its own node
+    /// among them. `None`: start consensus, and wait for the others.
+    pub first_members: Option<BTreeMap<NodeId, Member>>,
+}
+
+/// Finds a node's place, and waits until it has one. Repeatable after a crash: see the module's
+/// documentation. The doorkeeper must already be answering on the peer port.
+///
+/// # Errors
+/// [`BootstrapError`]: only an operator can help.
+pub async fn form(
+    door: &Arc<Doorkeeper>,
+    connector: Arc<dyn Connector>,
+    flags: Flags,
+) -> Result<Formed, BootstrapError> {
+    let first_members = first_members(&flags, &door.own().peer_addr)?;
+    door.expect(first_members.clone());
+    let calls = DoorCalls::new(connector);
+    Bootstrap { expect: flags.expect, first_members, door: Arc::clone(door), calls }.run().await
 }
 
 /// Why a node can't get its place. All of it is for the operator.
@@ -174,14 +182,13 @@ pub enum BootstrapError {
     /// The directory can't be stamped.
     #[error("the data directory can't be stamped")]
     Stamp(#[source] DataDirError),
-    /// No thread could be started.
-    #[error("the data directory can't be stamped")]
+    /// No thread could be started, or no random number drawn.
+    #[error("the operating system refused a thread or a random number")]
     Worker(#[source] io::Error),
 }
 
-/// Finds a node's place. Repeatable: see the module's documentation.
-pub struct Bootstrap {
-    config: BootstrapConfig,
+struct Bootstrap {
+    expect: usize,
     /// Sorted, without duplicates.
     first_members: Vec<String>,
     door: Arc<Doorkeeper>,
@@ -189,53 +196,36 @@ pub struct Bootstrap {
 }
 
 impl Bootstrap {
-    /// Checks the flags. The doorkeeper must already be answering on the peer port.
-    ///
-    /// # Errors
-    /// [`BootstrapError::Config`] if the flags contradict themselves.
-    pub fn new(
-        config: BootstrapConfig,
-        door: Arc<Doorkeeper>,
-        connector: Arc<dyn Connector>,
-    ) -> Result<Self, BootstrapError> {
-        let first_members = first_members(&config)?;
-        door.expect(first_members.clone());
-        Ok(Self { config, first_members, door, calls: DoorCalls::new(connector) })
-    }
-
-    /// Waits until the node has its place.
-    ///
-    /// # Errors
-    /// [`BootstrapError`]: only an operator can help.
-    pub async fn run(&self) -> Result<Outcome, BootstrapError> {
+    async fn run(&self) -> Result<Formed, BootstrapError> {
         if let Some(identity) = self.door.identity() {
             if self.door.formed() || !self.initiates() || identity.node != 1 {
-                return Ok(Outcome::Member(identity));
+                return Ok(Formed { identity, first_members: None });
             }
             self.check_flags(identity.cluster)?;
-            return self.form(identity).await;
+            return self.win_all(identity).await;
         }
-        if self.initiates() {
-            if let Some(identity) = self.survey().await? {
-                return Ok(Outcome::Member(identity));
-            }
-            let cluster = marked(self.config.fresh_cluster, &self.first_members);
-            let identity = self.door.clone().stamp_own(Identity { cluster, node: 1 }).await?;
-            // A cluster that exists may have been faster with its offer.
-            if identity.node == 1 && identity.cluster == cluster {
-                return self.form(identity).await;
-            }
-            return Ok(Outcome::Member(identity));
+        if !self.initiates() {
+            let identity = self.wait_for_offer().await?;
+            return Ok(Formed { identity, first_members: None });
         }
-        self.wait_for_offer().await.map(Outcome::Member)
+        if let Some(identity) = self.survey().await? {
+            return Ok(Formed { identity, first_members: None });
+        }
+        let cluster = marked(random_cluster()?, &self.first_members);
+        let identity = Arc::clone(&self.door).stamp_own(Identity { cluster, node: 1 }).await?;
+        // A cluster that exists may have been faster with its offer.
+        if identity.cluster != cluster {
+            return Ok(Formed { identity, first_members: None });
+        }
+        self.win_all(identity).await
     }
 
     fn initiates(&self) -> bool {
-        self.config.expect > 0 && self.first_members.first() == Some(&self.config.own.peer_addr)
+        self.expect > 0 && self.first_members.first() == Some(&self.door.own().peer_addr)
     }
 
     fn others(&self) -> impl Iterator<Item = &String> {
-        let own = &self.config.own.peer_addr;
+        let own = &self.door.own().peer_addr;
         self.first_members.iter().filter(move |address| *address != own)
     }
 
@@ -300,7 +290,7 @@ impl Bootstrap {
         if self.door.identity().is_some() {
             return Ok(());
         }
-        let own = &self.config.own.peer_addr;
+        let own = &self.door.own().peer_addr;
         let remembered = visit.members.iter().find(|(_, member)| member.peer_addr == *own);
         if let Some((node, _)) = remembered {
             return Err(BootstrapError::Remembered {
@@ -320,8 +310,8 @@ impl Bootstrap {
     }
 
     /// Steps 3 and 4.
-    async fn form(&self, identity: Identity) -> Result<Outcome, BootstrapError> {
-        let mut members = BTreeMap::from([(1, self.config.own.clone())]);
+    async fn win_all(&self, identity: Identity) -> Result<Formed, BootstrapError> {
+        let mut members = BTreeMap::from([(1, self.door.own().clone())]);
         for (place, address) in self.first_members.iter().enumerate().skip(1) {
             let node = place as NodeId + 1;
             let place = Identity { cluster: identity.cluster, node };
@@ -333,7 +323,7 @@ impl Bootstrap {
             };
             members.insert(node, member);
         }
-        Ok(Outcome::Form { identity, members })
+        Ok(Formed { identity, first_members: Some(members) })
     }
 
     /// One attempt to win one node; `None` if it can't be reached.
@@ -356,7 +346,7 @@ impl Bootstrap {
         let offer = Offer {
             purpose: Purpose::Bootstrap { expected: self.first_members.clone() },
             identity: place,
-            caller: self.config.own.peer_addr.clone(),
+            caller: self.door.own().peer_addr.clone(),
             address: address.to_owned(),
             boot_id: visit.boot_id,
         };
@@ -376,15 +366,15 @@ impl Bootstrap {
     }
 }
 
-fn first_members(config: &BootstrapConfig) -> Result<Vec<String>, BootstrapError> {
-    let mut addresses = config.join.clone();
+fn first_members(flags: &Flags, own: &String) -> Result<Vec<String>, BootstrapError> {
+    let mut addresses = flags.join.clone();
     // A single node needs no list.
-    if addresses.is_empty() && config.expect == 1 {
-        addresses.push(config.own.peer_addr.clone());
+    if addresses.is_empty() && flags.expect == 1 {
+        addresses.push(own.clone());
     }
     addresses.sort();
     addresses.dedup();
-    let (named, expect, own) = (addresses.len(), config.expect, &config.own.peer_addr);
+    let (named, expect) = (addresses.len(), flags.expect);
     if expect as u64 > FIRST_MEMBERS_MAX {
         let words = format!("a cluster starts with at most {FIRST_MEMBERS_MAX} nodes");
         return Err(BootstrapError::Config(words));
@@ -402,6 +392,12 @@ fn first_members(config: &BootstrapConfig) -> Result<Vec<String>, BootstrapError
         )));
     }
     Ok(addresses)
+}
+
+fn random_cluster() -> Result<ClusterId, BootstrapError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|e| BootstrapError::Worker(io::Error::other(e)))?;
+    Ok(ClusterId(bytes))
 }
 
 /// Puts a digest of the first members' addresses into the last four bytes of a cluster id: so the

@@ -148,6 +148,12 @@ impl Doorkeeper {
         }
     }
 
+    /// Where this node wants to be reached.
+    #[must_use]
+    pub fn own(&self) -> &Member {
+        &self.own
+    }
+
     /// Which node of which cluster this is, once its directory is stamped.
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {

@@ -197,12 +197,12 @@ pub trait PeerLinks: Send + Sync + 'static {
         leader: NodeId,
         member: &Member,
         answers: Arc<dyn ForwardAnswers>,
-    ) -> super::client::ForwardLink;
+    ) -> super::ForwardLink;
 }
 
 /// Where the answers of a forward stream go. Must not block.
 ///
-/// `ForwardLink` (in [`super::client`]) has
+/// [`super::ForwardLink`] has
 /// `async fn send(&self, commands: Vec<Forwarded>) -> Result<(), LinkBroken>`: waits while too many
 /// bytes are on their way, keeps the order; an error means that nothing of this call was sent.
 /// Dropping it closes the stream.

@@ -28,14 +28,15 @@ mod network;
 mod raft_door;
 mod receive;
 mod replicate;
+mod routes;
 mod server;
 mod transfer;
 
 #[cfg(test)]
 mod tests;
 
-pub use client::Peers;
 pub(crate) use client::DoorCalls;
+pub use client::Peers;
 pub use connect::{Connector, PeerCallError, TcpConnector};
 pub use forward::{ForwardLink, LinkBroken};
 pub use server::{PeerServer, Running};

@@ -29,12 +29,13 @@ use super::convert::{
 };
 use super::handler::{ClockReport, PeerHandler, ReadIndexError};
 use super::intake::Intake;
-use super::pb::door_service_server::{DoorService, DoorServiceServer};
-use super::pb::leader_service_server::{LeaderService, LeaderServiceServer};
-use super::pb::raft_service_server::{RaftService, RaftServiceServer};
+use super::pb::door_service_server::DoorService;
+use super::pb::leader_service_server::LeaderService;
+use super::pb::raft_service_server::RaftService;
 use super::raft_door::{RaftDoor, Stopped};
 use super::receive::receive;
-use super::{CONNECTION_WINDOW_BYTES, MESSAGE_BYTES_MAX, STREAM_WINDOW_BYTES, headers, pb};
+use super::routes::Routes;
+use super::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, headers, pb};
 use crate::bootstrap::Doorkeeper;
 use crate::types::NodeId;
 
@@ -120,18 +121,7 @@ impl<H: PeerHandler> PeerServer<H> {
             .http2_keepalive_timeout(Some(PING_TIMEOUT))
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .add_service(
-                RaftServiceServer::new(self.clone())
-                    .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                    .max_encoding_message_size(MESSAGE_BYTES_MAX),
-            )
-            .add_service(
-                LeaderServiceServer::new(self.clone())
-                    .max_decoding_message_size(MESSAGE_BYTES_MAX)
-                    .max_encoding_message_size(MESSAGE_BYTES_MAX),
-            )
-            .add_service(DoorServiceServer::new(self))
-            .serve_with_incoming_shutdown(incoming, stop)
+            .serve_with_incoming_shutdown(Routes::new(self), incoming, stop)
             .await
     }
 

@@ -1,0 +1,1 @@
+//! Tests of the peer server and its clients.
