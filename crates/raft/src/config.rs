@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jeton_storage::disk::Disk;
+use jeton_storage::disk::{Disk, RealDisk};
+use jeton_storage::state::RowStore;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, SystemClock};
+use crate::peer::{Connector, TcpConnector};
 use crate::state_machine::EventSink;
 
 /// Settings of a node. Every field has a default but the directory and the addresses.
@@ -35,9 +37,9 @@ pub struct NodeConfig {
     /// How far this node's clock may be from the median. Default 2 s.
     pub clock_skew_max: Duration,
     /// Bytes of changes in memory from which a checkpoint is made. Default 64 MiB.
-    pub checkpoint_bytes: u64,
+    pub checkpoint_bytes: usize,
     /// Bytes of changes in memory at which applying waits for a checkpoint. Default 256 MiB.
-    pub overlay_bytes_max: u64,
+    pub overlay_bytes_max: usize,
     /// Bytes of log since the last base from which a new one is built. Default 256 MiB.
     pub base_bytes_min: u64,
     /// Length of one log segment. Default 64 MiB.
@@ -55,7 +57,6 @@ impl NodeConfig {
     /// The defaults, for a node alone in `data_dir`.
     #[must_use]
     pub fn new(data_dir: PathBuf, peer_listen: SocketAddr) -> Self {
-        const MIB: u64 = 1024 * 1024;
         Self {
             data_dir,
             peer_listen,
@@ -67,10 +68,10 @@ impl NodeConfig {
             election_min: Duration::from_millis(500),
             election_max: Duration::from_millis(1_000),
             clock_skew_max: Duration::from_secs(2),
-            checkpoint_bytes: 64 * MIB,
-            overlay_bytes_max: 256 * MIB,
-            base_bytes_min: 256 * MIB,
-            segment_bytes: 64 * MIB,
+            checkpoint_bytes: 64 << 20,
+            overlay_bytes_max: 256 << 20,
+            base_bytes_min: 256 << 20,
+            segment_bytes: 64 << 20,
             digest_every: Duration::from_secs(1),
             sweep_every: Duration::from_secs(1),
             runtime_threads: 2,
@@ -119,6 +120,22 @@ pub struct Seams {
     pub events: Option<Arc<dyn EventSink>>,
     /// A socket that already listens for peers, instead of one bound to `peer_listen`.
     pub peer_listener: Option<tokio::net::TcpListener>,
-    /// Keeps the state's rows in memory instead of in sled.
-    pub rows_in_memory: bool,
+    /// Where the state's rows are kept, instead of in sled.
+    pub rows: Option<Arc<dyn RowStore>>,
+    /// How connections to peers are made.
+    pub connector: Arc<dyn Connector>,
+}
+
+impl Default for Seams {
+    /// The real world.
+    fn default() -> Self {
+        Self {
+            disk: Arc::new(RealDisk),
+            clock: Arc::new(SystemClock),
+            events: None,
+            peer_listener: None,
+            rows: None,
+            connector: Arc::new(TcpConnector),
+        }
+    }
 }

@@ -23,7 +23,7 @@ use crate::config::NodeConfig;
 use crate::digests::DigestBook;
 use crate::errors::ProposeError;
 use crate::intake::{Intake, ReplySink, Waiting};
-use crate::peer::client::Peers;
+use crate::peer::{Connector, Peers};
 use crate::reads::Reads;
 use crate::standing::{Health, Standing};
 use crate::state_machine::{MarkerForm, Progress, StateMachine};
@@ -41,6 +41,7 @@ pub(crate) struct Engine {
     pub(crate) machine: StateMachine,
     pub(crate) progress: Arc<Progress>,
     pub(crate) peers: Arc<Peers>,
+    pub(crate) connector: Arc<dyn Connector>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stamps: Stamps,
     pub(crate) intake: Intake,
@@ -62,7 +63,6 @@ pub(crate) struct Counters {
     pub(crate) batches: AtomicU64,
     pub(crate) commands: AtomicU64,
     pub(crate) collapsed: AtomicU64,
-    pub(crate) checkpoints: AtomicU64,
     pub(crate) bases: AtomicU64,
 }
 
@@ -89,7 +89,7 @@ impl Engine {
         look: impl FnOnce(&View<'_>, &Meta) -> R,
     ) -> Result<R, TablesError> {
         let view = self.state.view();
-        let form = MarkerForm::decode(&view.marker().opaque)
+        let form = MarkerForm::of(view.marker())
             .map_err(|error| TablesError(Box::new(error)))?;
         Ok(look(&view, form.meta()))
     }

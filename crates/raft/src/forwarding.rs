@@ -20,7 +20,7 @@ use crate::config::millis;
 use crate::engine::Engine;
 use crate::errors::ProposeError;
 use crate::intake::{ReplySink, Waiting};
-use crate::peer::client::ForwardLink;
+use crate::peer::ForwardLink;
 use crate::peer::handler::{
     ForwardAnswers, ForwardOutcome, ForwardReplies, Forwarded, PeerLinks,
 };

@@ -2,8 +2,8 @@
 //! up; openraft takes voters through a joint configuration, so that a crash in between leaves both
 //! majorities in force until the next leader finishes the change.
 //!
-//! A new node's number is the index of a log entry written for it: greater than any before, so
-//! that no number is ever used twice, whoever was removed meanwhile.
+//! A new node's number comes from the index of a log entry written for it: no number is ever used
+//! twice, whoever was removed meanwhile.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
 use tokio::time::{Instant, timeout_at};
 
+use crate::bootstrap::{Place, node_id_at, offer_place};
 use crate::engine::Engine;
 use crate::errors::MembersError;
 use crate::standing::{Health, Role};
@@ -21,8 +22,6 @@ use crate::types::{Member, NodeId, TypeConfig};
 
 /// Entries that a learner may lack when it is promoted.
 const PROMOTE_LAG_MAX: u64 = 1_000;
-/// Numbers below this are those of a bootstrap.
-const BOOTSTRAP_IDS_MAX: u64 = 1_000;
 /// A transfer of leadership that takes longer has failed.
 const TRANSFER_WAIT: Duration = Duration::from_secs(2);
 /// A peer that was heard of within this time may be handed leadership.
@@ -54,11 +53,37 @@ impl Engine {
     }
 
     /// A number that no node has ever had. Needs a quorum.
-    pub(crate) async fn new_node_id(&self, deadline: Instant) -> Result<NodeId, MembersError> {
-        let written = timeout_at(deadline, self.raft.write_blank()).await;
-        let written = written.map_err(|_| MembersError::DeadlineExceeded)?;
-        let index = written.map_err(|error| self.refused(error))?.log_id.index();
-        Ok(BOOTSTRAP_IDS_MAX + index)
+    async fn fresh_id(&self) -> Result<NodeId, String> {
+        let written = self.raft.write_blank().await.map_err(|error| error.to_string())?;
+        Ok(node_id_at(written.log_id.index()))
+    }
+
+    /// Finds the node at that address empty, has it take a place in this cluster, and adds it.
+    pub(crate) async fn invite(
+        &self,
+        member: Member,
+        deadline: Instant,
+    ) -> Result<NodeId, MembersError> {
+        let standing = self.standing();
+        if !standing.leads() {
+            return Err(self.not_leader());
+        }
+        let place = Place {
+            cluster: self.cluster,
+            leader_address: self.config.peer_addr.clone(),
+            members: standing.members.as_ref().clone(),
+        };
+        let connector = Arc::clone(&self.connector);
+        let offered = offer_place(connector, &place, &member.peer_addr, || self.fresh_id());
+        let offered = timeout_at(deadline, offered).await;
+        let (node, own) = offered
+            .map_err(|_| MembersError::DeadlineExceeded)?
+            .map_err(|error| MembersError::Refused(error.to_string()))?;
+        // The node knows best where its clients reach it.
+        let client_addr = if own.client_addr.is_empty() { member.client_addr } else { own.client_addr };
+        let member = Member { peer_addr: member.peer_addr, client_addr };
+        self.add_learner(node, member, deadline).await?;
+        Ok(node)
     }
 
     /// Adds a learner: it is sent everything, and has no vote.

@@ -33,7 +33,7 @@ pub struct SnapshotFile {
 /// The current base as a snapshot, if there is one.
 pub(crate) fn current(state: &jeton_storage::state::State) -> io::Result<Option<Snapshot>> {
     let Some(base) = state.base() else { return Ok(None) };
-    let form = MarkerForm::decode(&base.opaque).map_err(io::Error::other)?;
+    let form = MarkerForm::decode(&base.marker.opaque).map_err(io::Error::other)?;
     let meta = SnapshotMeta {
         last_log_id: form.applied(),
         last_membership: form.membership().map_err(io::Error::other)?,

@@ -7,6 +7,7 @@ use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::sync::watch;
 
+use crate::bootstrap::Doorkeeper;
 use crate::types::{Member, NodeId, Raft};
 
 /// What this node is in the cluster now.
@@ -77,7 +78,12 @@ pub enum Health {
 }
 
 /// Follows openraft's metrics until it stops; says why it stopped.
-pub(crate) async fn follow(raft: &Raft, id: NodeId, standing: &watch::Sender<Standing>) -> String {
+pub(crate) async fn follow(
+    raft: &Raft,
+    id: NodeId,
+    standing: &watch::Sender<Standing>,
+    door: &Doorkeeper,
+) -> String {
     let mut metrics = raft.server_metrics();
     loop {
         let now = {
@@ -98,6 +104,9 @@ pub(crate) async fn follow(raft: &Raft, id: NodeId, standing: &watch::Sender<Sta
                 members: Arc::new(membership.nodes().map(|(id, m)| (*id, m.clone())).collect()),
             }
         };
+        if now.role != Role::Nobody {
+            door.set_formed();
+        }
         standing.send_if_modified(|old| {
             let changed = *old != now;
             if changed {

@@ -17,7 +17,7 @@ use std::sync::{Arc, mpsc};
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use jeton_core::codec;
-use jeton_core::command::{Entry as CoreEntry, Operation};
+use jeton_core::command::Entry as CoreEntry;
 use jeton_core::ids::{LogIndex, Position};
 use jeton_core::machine::{Machine, Meta};
 use jeton_core::reply::{Event, Replies, Reply, StateDigest};
@@ -26,7 +26,7 @@ use jeton_storage::state::{Marker, State};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 
 use crate::snapshot::{self, SnapshotBuilder, SnapshotFile};
 use crate::types::{
@@ -49,7 +49,7 @@ pub trait EventSink: Send + Sync {
 }
 
 /// What a marker of the state holds beside its index: stored with every checkpoint and base.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct MarkerForm {
     meta: Meta,
     applied: Option<(u64, u64, u64)>,
@@ -58,22 +58,21 @@ pub struct MarkerForm {
 }
 
 impl MarkerForm {
-    /// Reads a marker; an empty one is that of an empty state.
+    /// Reads a marker.
     ///
     /// # Errors
     /// [`FormError`] if another program version wrote it.
     pub fn decode(opaque: &[u8]) -> Result<Self, FormError> {
-        if opaque.is_empty() {
-            let meta = Machine::new().meta().clone();
-            return Ok(Self {
-                meta,
-                applied: None,
-                membership_at: None,
-                membership: Bytes::new(),
-            });
-        }
         codec::decode(opaque, MARKER_BYTES_MAX)
             .map_err(|source| FormError::Decode { what: "a marker of the state", source })
+    }
+
+    /// That of a view: an empty state has none.
+    ///
+    /// # Errors
+    /// [`FormError`] if another program version wrote it.
+    pub fn of(marker: Option<&Marker>) -> Result<Self, FormError> {
+        marker.map_or_else(|| Ok(Self::default()), |marker| Self::decode(&marker.opaque))
     }
 
     /// The machine's counters.
@@ -103,7 +102,7 @@ impl MarkerForm {
 }
 
 fn parts(id: &LogId) -> (u64, u64, u64) {
-    (id.leader_id().term, id.leader_id().node_id, id.index())
+    (id.committed_leader_id().term, id.committed_leader_id().node_id, id.index())
 }
 
 fn from_parts((term, node, index): (u64, u64, u64)) -> LogId {
@@ -122,22 +121,16 @@ pub(crate) struct Progress {
     pub(crate) position: AtomicU64,
     /// Newest digests, oldest first.
     pub(crate) digests: Mutex<VecDeque<(Position, StateDigest)>>,
-    /// Told after each commit: perhaps a checkpoint is due.
-    pub(crate) committed: Notify,
-    /// Bytes in the overlay from which `committed` is told.
-    pub(crate) checkpoint_bytes: u64,
 }
 
-impl Progress {
-    pub(crate) fn new(checkpoint_bytes: u64) -> Self {
+impl Default for Progress {
+    fn default() -> Self {
         Self {
             applied: watch::Sender::new(0),
             base: AtomicU64::new(0),
             clock: AtomicU64::new(0),
             position: AtomicU64::new(0),
             digests: Mutex::new(VecDeque::new()),
-            committed: Notify::new(),
-            checkpoint_bytes,
         }
     }
 }
@@ -194,10 +187,11 @@ impl StateMachine {
     }
 
     /// Makes everything applied so far durable in the state, without a new base.
-    pub(crate) async fn checkpoint(&self) -> io::Result<Marker> {
+    pub(crate) async fn checkpoint(&self) -> io::Result<Option<Marker>> {
         let (state, log) = (self.state.clone(), self.log.clone());
         worker::run("jeton-checkpoint", move || {
-            state.checkpoint(|index| log.wait_synced(index)).map_err(io::Error::other)
+            let synced = |index| log.wait_synced(index).map_err(Into::into);
+            state.checkpoint(&synced).map_err(io::Error::other)
         })
         .await?
     }
@@ -287,7 +281,7 @@ impl Applier {
     fn restore(&mut self) -> io::Result<()> {
         let form = {
             let view = self.state.view();
-            MarkerForm::decode(&view.marker().opaque).map_err(io::Error::other)?
+            MarkerForm::of(view.marker()).map_err(io::Error::other)?
         };
         self.machine = Machine::restore(form.meta());
         self.applied = form.applied();
@@ -322,9 +316,9 @@ impl Applier {
         let mut out = Collected {
             wanted,
             replies: Vec::new(),
+            digest: None,
             events: self.events.as_deref(),
         };
-        let mut digest_due = false;
         match entry.payload {
             Payload::Blank => {}
             Payload::Membership(membership) => {
@@ -341,21 +335,16 @@ impl Applier {
                 self.machine
                     .apply(&mut changes, LogIndex(id.index()), &core, &mut out)
                     .map_err(io::Error::other)?;
-                digest_due =
-                    core.commands.iter().any(|c| matches!(c.operation, Operation::DigestAt));
             }
         }
-        let replies = out.replies;
+        let (replies, digest) = (out.replies, out.digest);
         self.applied = Some(id);
         let marker = self.marker(&id);
         changes.commit(marker);
-        if digest_due {
-            self.remember_digest();
+        if let Some(digest) = digest {
+            self.remember_digest(digest);
         }
         self.publish(id.index());
-        if self.state.overlay_bytes() >= self.progress.checkpoint_bytes {
-            self.progress.committed.notify_one();
-        }
         Ok(replies)
     }
 
@@ -373,13 +362,12 @@ impl Applier {
         }
     }
 
-    fn remember_digest(&self) {
-        let meta = self.machine.meta();
+    fn remember_digest(&self, digest: (Position, StateDigest)) {
         let mut digests = self.progress.digests.lock();
         if digests.len() >= DIGESTS_MAX {
             digests.pop_front();
         }
-        digests.push_back((meta.position, meta.digest()));
+        digests.push_back(digest);
     }
 
     fn install(&mut self, file: &SnapshotFile) -> io::Result<()> {
@@ -393,6 +381,7 @@ impl Applier {
 struct Collected<'a> {
     wanted: bool,
     replies: Vec<Reply>,
+    digest: Option<(Position, StateDigest)>,
     events: Option<&'a dyn EventSink>,
 }
 
@@ -404,6 +393,10 @@ impl Replies for Collected<'_> {
     fn reply(&mut self, place: usize, reply: Reply) {
         debug_assert_eq!(place, self.replies.len(), "replies come in the order of the commands");
         self.replies.push(reply);
+    }
+
+    fn digest(&mut self, position: Position, digest: StateDigest) {
+        self.digest = Some((position, digest));
     }
 
     fn event(&mut self, event: Event) {

@@ -46,7 +46,7 @@ pub struct Status {
     /// What the log has done since the start.
     pub log: LogStats,
     /// Bytes of changes that only the log and memory hold.
-    pub overlay_bytes: u64,
+    pub overlay_bytes: usize,
     /// The base file's index and length, if there is one.
     pub base: Option<(u64, u64)>,
     /// Commands that wait here to be proposed or forwarded.
@@ -57,8 +57,6 @@ pub struct Status {
     pub commands: u64,
     /// Since the start: rotations answered together with an equal one.
     pub collapsed: u64,
-    /// Since the start: checkpoints made.
-    pub checkpoints: u64,
     /// Since the start: base files built.
     pub bases: u64,
 }
@@ -95,7 +93,7 @@ impl Engine {
         let (last_log, committed) = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();
-            let committed = metrics.committed.map_or(0, |id| id.index());
+            let committed = metrics.cluster_committed.map_or(0, |id| id.index());
             (metrics.last_log_index.unwrap_or(0), committed)
         };
         let leads = standing.leads();
@@ -131,12 +129,11 @@ impl Engine {
             clock_skew_ms: skew.map(|median| crate::clock::skew_ms(self.clock.wall(), median)),
             log: self.log.stats(),
             overlay_bytes: self.state.overlay_bytes(),
-            base: self.state.base().map(|base| (base.index, base.bytes)),
+            base: self.state.base().map(|base| (base.marker.index, base.bytes)),
             waiting: self.intake.waiting().0,
             batches: self.counters.batches.load(Ordering::Relaxed),
             commands: self.counters.commands.load(Ordering::Relaxed),
             collapsed: self.counters.collapsed.load(Ordering::Relaxed),
-            checkpoints: self.counters.checkpoints.load(Ordering::Relaxed),
             bases: self.counters.bases.load(Ordering::Relaxed),
         }
     }

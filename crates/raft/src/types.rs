@@ -20,16 +20,31 @@ use crate::state_machine::StateMachine;
 /// Number of a node, from 1. Never reused with another data directory.
 pub type NodeId = u64;
 
-openraft::declare_raft_types!(
-    /// Everything that openraft is generic over.
-    pub TypeConfig:
-        D = Proposal,
-        R = Applied,
-        NodeId = NodeId,
-        Node = Member,
-        Responder<T> = Callback<T> where T: openraft::OptionalSend + 'static,
-        AsyncRuntime = openraft_rt_tokio::TokioRuntime,
-);
+/// Everything that openraft is generic over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TypeConfig;
+
+impl openraft::RaftTypeConfig for TypeConfig {
+    type D = Proposal;
+    type R = Applied;
+    type NodeId = NodeId;
+    type Node = Member;
+    type Term = u64;
+    type LeaderId = LeaderId;
+    type Vote = Vote;
+    type Payload = Payload;
+    type Entry = Entry;
+    type AsyncRuntime = openraft_rt_tokio::TokioRuntime;
+    type Responder<T>
+        = Callback<T>
+    where
+        T: openraft::OptionalSend + 'static;
+    type Batch<T>
+        = openraft::impls::InlineBatch<T>
+    where
+        T: openraft::OptionalSend + 'static;
+    type ErrorSource = openraft::impls::BoxedErrorSource;
+}
 
 /// The consensus module.
 pub type Raft = openraft::Raft<TypeConfig, StateMachine>;
@@ -149,8 +164,8 @@ pub const LOG_ID_BYTES: usize = 24;
 #[must_use]
 pub fn encode_log_id(id: &LogId) -> Bytes {
     let mut out = BytesMut::with_capacity(LOG_ID_BYTES);
-    out.put_u64(id.leader_id().term);
-    out.put_u64(id.leader_id().node_id);
+    out.put_u64(id.committed_leader_id().term);
+    out.put_u64(id.committed_leader_id().node_id);
     out.put_u64(id.index());
     out.freeze()
 }
@@ -275,8 +290,8 @@ pub fn encode_record(entry: &Entry) -> Bytes {
     let mut out = BytesMut::with_capacity(RECORD_HEADER_BYTES + payload.len());
     out.put_u8(RECORD_VERSION);
     out.put_u8(kind);
-    out.put_u64(entry.log_id.leader_id().term);
-    out.put_u64(entry.log_id.leader_id().node_id);
+    out.put_u64(entry.log_id.committed_leader_id().term);
+    out.put_u64(entry.log_id.committed_leader_id().node_id);
     out.put_slice(&payload);
     out.freeze()
 }

@@ -50,9 +50,9 @@ impl Engine {
                 }
                 Role::Follower { leader, member } => {
                     let verdict = self.peers.report(leader, &member, self.own_report()).await;
-                    match verdict {
-                        Ok(verdict) => self.hear_verdict(&verdict),
-                        Err(ref error) => tracing::debug!(%error, "the leader took no report"),
+                    match &verdict {
+                        Ok(verdict) => self.hear_verdict(verdict),
+                        Err(error) => tracing::debug!(%error, "the leader took no report"),
                     }
                     verdict.is_ok()
                 }
@@ -223,14 +223,10 @@ impl Engine {
         Awaited::submit(self, command, Instant::now() + OWN_DEADLINE).await
     }
 
-    /// Makes checkpoints and bases when they are due.
+    /// Watches the storage, and makes bases when they are due.
     pub(crate) async fn run_storage(self: Arc<Self>) {
         loop {
-            tokio::select! {
-                biased;
-                () = self.progress.committed.notified() => {}
-                () = tokio::time::sleep(REPORT_EVERY) => {}
-            }
+            tokio::time::sleep(REPORT_EVERY).await;
             if let Err(error) = self.tidy_storage().await {
                 tracing::error!(%error, "the state can't be made durable");
                 self.health.send_replace(Health::Failed("its state can't be made durable".into()));
@@ -244,11 +240,9 @@ impl Engine {
     }
 
     async fn tidy_storage(&self) -> std::io::Result<()> {
-        if self.state.overlay_bytes() >= self.config.checkpoint_bytes {
-            self.machine.checkpoint().await?;
-            self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
-        }
-        let base = self.state.base().map_or(0, |base| base.index);
+        // Checkpoints run on a thread of the storage's; what stops them is known there.
+        self.state.check().map_err(std::io::Error::other)?;
+        let base = self.state.base().map_or(0, |base| base.marker.index);
         if self.log.bytes_since(base) >= self.config.base_bytes_min {
             self.rebase().await?;
         }
@@ -266,13 +260,13 @@ impl Engine {
         self.raft.trigger().snapshot().await.map_err(stopped)?;
         let seen = self.raft.wait(Some(Duration::from_secs(30)));
         let noticed = seen.metrics(
-            |metrics| metrics.snapshot.is_some_and(|id| id.index() >= base.index),
+            |metrics| metrics.snapshot.is_some_and(|id| id.index() >= base.marker.index),
             "openraft notices the base",
         );
         if noticed.await.is_err() {
             return Ok(());
         }
-        self.raft.trigger().purge_log(self.purge_upto(base.index)).await.map_err(stopped)
+        self.raft.trigger().purge_log(self.purge_upto(base.marker.index)).await.map_err(stopped)
     }
 
     /// As leader, keeps some log for members that lag; what the base holds may go otherwise.
