@@ -196,6 +196,11 @@ impl Doorkeeper {
         *self.expected.lock() = first_members;
     }
 
+    #[cfg(test)]
+    pub(super) fn expects(&self) -> Vec<String> {
+        self.expected.lock().clone()
+    }
+
     /// Remembers that a cluster exists. Returns whether that is news.
     pub(super) fn see(&self, cluster: ClusterId, address: &str) -> bool {
         let mut foreign = self.foreign.lock();

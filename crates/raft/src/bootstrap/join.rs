@@ -137,9 +137,7 @@ fn judge(place: &Place, address: &str, visit: &Visit) -> Result<Option<NodeId>, 
         (Some(found), Some((node, _))) if found.node == *node => {
             Err(JoinError::AlreadyMember { address, node: *node })
         }
-        (Some(found), _) if visit.formed => {
-            Err(JoinError::WasMember { address, node: found.node })
-        }
+        (Some(found), _) if visit.formed => Err(JoinError::WasMember { address, node: found.node }),
         (Some(found), _) => Ok(Some(found.node)),
     }
 }

@@ -84,15 +84,14 @@ pub(crate) fn append_from_pb(
     request: pb::AppendRequest,
 ) -> Result<AppendEntriesRequest<TypeConfig>, Broken> {
     let previous = request.previous.map(log_id_from_pb);
-    let mut next = previous.as_ref().map_or(0, |id| id.index + 1);
+    let first = previous.as_ref().map_or(0, |id| id.index.saturating_add(1));
     let mut entries = Vec::with_capacity(request.entries.len());
-    for entry in request.entries {
+    for (next, entry) in (first..).zip(request.entries) {
         let entry = entry_from_pb(entry)?;
         if entry.log_id.index != next {
             let found = entry.log_id.index;
             return Err(Broken::new(format!("entry {found} stands where {next} belongs")));
         }
-        next += 1;
         entries.push(entry);
     }
     Ok(AppendEntriesRequest {
@@ -106,9 +105,7 @@ pub(crate) fn append_from_pb(
 pub(crate) fn append_result_to_pb(result: &StreamAppendResult<TypeConfig>) -> pb::AppendResponse {
     use pb::append_response::Result as Case;
     let case = match result {
-        Ok(last) => {
-            Case::Matched(pb::AppendMatched { last: last.as_ref().map(log_id_to_pb) })
-        }
+        Ok(last) => Case::Matched(pb::AppendMatched { last: last.as_ref().map(log_id_to_pb) }),
         Err(StreamAppendError::Conflict(id)) => Case::Conflict(log_id_to_pb(id)),
         Err(StreamAppendError::HigherVote(vote)) => Case::HigherVote(vote_to_pb(vote)),
     };

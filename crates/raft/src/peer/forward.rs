@@ -139,10 +139,8 @@ async fn converse(
         let Some(message) = message else { return Ok(()) };
         for reply in message.replies {
             let tag = reply.tag;
-            let outcome = outcome_from_pb(reply).map_err(|why| PeerCallError::Broken {
-                address: address.to_owned(),
-                why,
-            })?;
+            let outcome = outcome_from_pb(reply)
+                .map_err(|why| PeerCallError::Broken { address: address.to_owned(), why })?;
             answers.reply(tag, outcome);
         }
     }

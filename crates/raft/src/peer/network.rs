@@ -28,6 +28,9 @@ use super::transfer;
 use crate::snapshot::SnapshotFile;
 use crate::types::{NodeId, Snapshot, TypeConfig, Vote};
 
+/// Opening a pipeline may need a new connection: openraft's time, made for one request, is short.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
+
 type AppendAnswers<'s> =
     BoxStream<'s, Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>>;
 
@@ -83,10 +86,8 @@ impl PeerNetwork {
         wait: Duration,
         pre: bool,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let mut client = self
-            .peers
-            .raft_client(&self.address, Lane::Liveness)
-            .map_err(|e| unreachable(&e))?;
+        let mut client =
+            self.peers.raft_client(&self.address, Lane::Liveness).map_err(|e| unreachable(&e))?;
         let message = vote_request_to_pb(request);
         let answer = if pre {
             let message = pb::PreVoteRequest { vote: Some(message) };
@@ -119,9 +120,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             Ok(matched) if matched == sent => Ok(AppendEntriesResponse::Success),
             Ok(matched) => Ok(AppendEntriesResponse::PartialSuccess(matched)),
             Err(StreamAppendError::Conflict(_)) => Ok(AppendEntriesResponse::Conflict),
-            Err(StreamAppendError::HigherVote(vote)) => {
-                Ok(AppendEntriesResponse::HigherVote(vote))
-            }
+            Err(StreamAppendError::HigherVote(vote)) => Ok(AppendEntriesResponse::HigherVote(vote)),
         }
     }
 
@@ -138,7 +137,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
             return stream_append_sequential(self, input, option);
         }
         Box::pin(async move {
-            let pipeline = self.open_pipeline(input, option.soft_ttl()).await?;
+            let pipeline = self.open_pipeline(input, option.soft_ttl().max(OPEN_TIMEOUT)).await?;
             let answers: AppendAnswers<'s> = Box::pin(pipeline);
             Ok(answers)
         })
@@ -186,10 +185,8 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         req: TransferLeaderRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let mut client = self
-            .peers
-            .raft_client(&self.address, Lane::Liveness)
-            .map_err(|e| unreachable(&e))?;
+        let mut client =
+            self.peers.raft_client(&self.address, Lane::Liveness).map_err(|e| unreachable(&e))?;
         let call = client.transfer_leader(self.peers.addressed(transfer_to_pb(&req), self.target));
         let response =
             within(option.soft_ttl(), &self.address, call).await.map_err(|e| unreachable(&e))?;
