@@ -39,7 +39,8 @@
 //! **An empty directory at a remembered address.** Whoever finds a formed cluster that knows its
 //! address as a member's has lost its disk, and with it votes that it gave: it stops with words. The
 //! operator removes that member and adds the node as a new one. A node that finds a cluster which
-//! doesn't know it waits to be added.
+//! doesn't know it waits to be added; so does one that finds a cluster without a leader, which may
+//! remember what is no longer so. Waiting is always safe: an empty node votes for nobody.
 //!
 //! **Node ids.** First members have 1 to [`FIRST_MEMBERS_MAX`]. A node that is added gets
 //! [`FIRST_MEMBERS_MAX`] + the index of an entry that the leader commits for this purpose only
@@ -67,7 +68,7 @@ use jeton_core::ids::ClusterId;
 use jeton_storage::data_dir::DataDirError;
 use tokio::time::{sleep, timeout};
 
-pub use doorkeeper::{Doorkeeper, Offer, OfferRefused, Purpose, Visit};
+pub use doorkeeper::{Doorkeeper, Offer, OfferAnswer, OfferRefused, Purpose, Visit};
 pub use join::{JoinError, Place, offer_place};
 
 use crate::peer::handler::Identity;
@@ -291,7 +292,9 @@ impl Bootstrap {
             return Ok(());
         }
         let own = &self.door.own().peer_addr;
+        // Who has no leader may have been removed, and remember what is no longer so.
         let remembered = visit.members.iter().find(|(_, member)| member.peer_addr == *own);
+        let remembered = remembered.filter(|_| visit.leader.is_some());
         if let Some((node, _)) = remembered {
             return Err(BootstrapError::Remembered {
                 cluster: identity.cluster,
@@ -351,13 +354,17 @@ impl Bootstrap {
             boot_id: visit.boot_id,
         };
         match self.calls.offer(&offer, OFFER_TIMEOUT).await {
-            Ok(Ok(())) => Ok(Some(visit.own)),
-            Ok(Err(why)) => Err(BootstrapError::Refused {
+            Ok(OfferAnswer::Accepted) => Ok(Some(visit.own)),
+            Ok(OfferAnswer::Refused(why)) => Err(BootstrapError::Refused {
                 address: address.to_owned(),
                 node: place.node,
                 cluster: place.cluster,
                 why,
             }),
+            Ok(OfferAnswer::Later(why)) => {
+                tracing::info!(address, why, "an offer will be repeated");
+                Ok(None)
+            }
             Err(error) => {
                 tracing::info!(%error, "an offer was not answered, it will be repeated");
                 Ok(None)

@@ -60,6 +60,17 @@ pub enum Purpose {
     Join,
 }
 
+/// How an offer was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OfferAnswer {
+    /// The directory is stamped, durably.
+    Accepted,
+    /// Not decided, and why: to be repeated with a new probe.
+    Later(String),
+    /// Never, and why.
+    Refused(String),
+}
+
 /// Why an offer was refused. Read by the operator of the other node.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -75,6 +86,9 @@ pub enum OfferRefused {
     /// It was restarted since it was asked.
     #[error("this node was restarted meanwhile: repeat the offer")]
     Restarted,
+    /// It has only just started.
+    #[error("this node does not know its flags yet: repeat the offer")]
+    Starting,
     /// It is a member of that cluster.
     #[error("this node is node {} of that cluster already", .0.node)]
     Member(Identity),
@@ -114,6 +128,13 @@ pub enum OfferRefused {
     Worker(io::Error),
 }
 
+impl OfferRefused {
+    /// Whether the same offer may be accepted a moment later.
+    pub(crate) fn passes(&self) -> bool {
+        matches!(self, Self::Restarted | Self::Starting)
+    }
+}
+
 type KnownNow = Arc<dyn Fn() -> Known + Send + Sync>;
 
 /// See the module's documentation.
@@ -124,7 +145,8 @@ pub struct Doorkeeper {
     formed: AtomicBool,
     /// Held while an offer is decided.
     deciding: Mutex<()>,
-    expected: Mutex<Vec<String>>,
+    /// `None` until the flags are known.
+    expected: Mutex<Option<Vec<String>>>,
     foreign: Mutex<Option<(ClusterId, String)>>,
     known: Mutex<Option<KnownNow>>,
     stamped: watch::Sender<Option<Identity>>,
@@ -193,11 +215,11 @@ impl Doorkeeper {
 
     /// The first members that the flags name.
     pub(super) fn expect(&self, first_members: Vec<String>) {
-        *self.expected.lock() = first_members;
+        *self.expected.lock() = Some(first_members);
     }
 
     #[cfg(test)]
-    pub(super) fn expects(&self) -> Vec<String> {
+    pub(super) fn expects(&self) -> Option<Vec<String>> {
         self.expected.lock().clone()
     }
 
@@ -263,7 +285,7 @@ impl Doorkeeper {
     }
 
     fn check_bootstrap(&self, offer: &Offer, expected: &[String]) -> Result<(), OfferRefused> {
-        let own = self.expected.lock().clone();
+        let own = self.expected.lock().clone().ok_or(OfferRefused::Starting)?;
         if own != expected {
             return Err(OfferRefused::OtherFlags { own, offered: expected.to_vec() });
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jeton_core::ids::ClusterId;
 
-use super::{OFFER_TIMEOUT, Offer, PROBE_TIMEOUT, Purpose, Visit};
+use super::{OFFER_TIMEOUT, Offer, OfferAnswer, PROBE_TIMEOUT, Purpose, Visit};
 use crate::peer::handler::Identity;
 use crate::peer::{Connector, DoorCalls, PeerCallError};
 use crate::types::{Member, NodeId};
@@ -115,8 +115,10 @@ where
         boot_id: visit.boot_id,
     };
     match calls.offer(&offer, OFFER_TIMEOUT).await? {
-        Ok(()) => Ok((node, visit.own)),
-        Err(why) => Err(JoinError::Refused { address: address.to_owned(), why }),
+        OfferAnswer::Accepted => Ok((node, visit.own)),
+        OfferAnswer::Refused(why) | OfferAnswer::Later(why) => {
+            Err(JoinError::Refused { address: address.to_owned(), why })
+        }
     }
 }
 

@@ -24,7 +24,7 @@ use super::pb::door_service_client::DoorServiceClient;
 use super::pb::leader_service_client::LeaderServiceClient;
 use super::pb::raft_service_client::RaftServiceClient;
 use super::{MESSAGE_BYTES_MAX, pb};
-use crate::bootstrap::{Offer, Visit};
+use crate::bootstrap::{Offer, OfferAnswer, Visit};
 use crate::types::{Member, NodeId, TypeConfig};
 
 /// A report that takes longer tells nothing about the clock.
@@ -200,19 +200,20 @@ impl DoorCalls {
         })
     }
 
-    /// Offers a node its place. The inner error is its refusal, in words.
+    /// Offers a node its place.
     pub(crate) async fn offer(
         &self,
         offer: &Offer,
         wait: Duration,
-    ) -> Result<Result<(), String>, PeerCallError> {
+    ) -> Result<OfferAnswer, PeerCallError> {
         use pb::offer_response::Result as Case;
         let address = &offer.address;
         let mut client = self.client(address)?;
         let response = within(wait, address, client.offer(offer_to_pb(offer))).await?;
         match response.result {
-            Some(Case::Accepted(_)) => Ok(Ok(())),
-            Some(Case::Refused(why)) => Ok(Err(why)),
+            Some(Case::Accepted(_)) => Ok(OfferAnswer::Accepted),
+            Some(Case::Refused(why)) => Ok(OfferAnswer::Refused(why)),
+            Some(Case::Later(why)) => Ok(OfferAnswer::Later(why)),
             None => Err(PeerCallError::Broken {
                 address: address.clone(),
                 why: "an offer was answered without a result".to_owned(),

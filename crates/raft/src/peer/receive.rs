@@ -21,7 +21,7 @@ use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt};
 use jeton_storage::disk::{Disk, DiskFile};
 use tokio::sync::mpsc;
-use tokio::time::{interval, timeout};
+use tokio::time::{Instant, interval, timeout};
 use tonic::Status;
 
 use super::convert::{snapshot_begin_from_pb, vote_to_pb};
@@ -37,6 +37,8 @@ use crate::worker;
 
 /// Bytes collected for one visit to the disk.
 const WRITE_BYTES: usize = 4 * 1024 * 1024;
+/// The sender hears at least this often how far it has got, while anything comes.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
 /// How often the sender hears that an install goes on.
 const INSTALLING_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -91,21 +93,10 @@ async fn transfer<H: PeerHandler>(
     let (vote, meta, file_id, bytes_total) =
         snapshot_begin_from_pb(begin).map_err(|b| Fault::Broken(b.into()))?;
     let mut part = Part::open(handler.as_ref(), &file_id, bytes_total).await?;
-    tell(answers, Progress::ReceivedBytes(part.written)).await?;
-    loop {
-        match next(&mut requests).await? {
-            Step::Begin(_) => return Err(broken("a second beginning")),
-            Step::Chunk(chunk) => {
-                part.take(chunk)?;
-                if part.buffer.len() >= WRITE_BYTES {
-                    part.write().await?;
-                    tell(answers, Progress::ReceivedBytes(part.written)).await?;
-                }
-            }
-            Step::End(_) => break,
-        }
-    }
+    let collected = collect(&mut part, &mut requests, answers).await;
+    // Also what came before a break: a slow transfer must get on from one attempt to the next.
     part.write().await?;
+    collected?;
     let file = part.complete().await?;
     let disk = handler.disk();
     let path = file.path.clone();
@@ -117,6 +108,31 @@ async fn transfer<H: PeerHandler>(
         tracing::warn!(%error, "a received base file can't be removed");
     }
     result
+}
+
+/// Takes chunks up to the end. Says how far it has got, however slowly they come.
+async fn collect(
+    part: &mut Part,
+    requests: &mut (impl Stream<Item = Result<pb::SnapshotRequest, Status>> + Unpin),
+    answers: &Answers,
+) -> Result<(), Fault> {
+    tell(answers, Progress::ReceivedBytes(part.written)).await?;
+    let mut told = Instant::now();
+    loop {
+        match next(requests).await? {
+            Step::Begin(_) => return Err(broken("a second beginning")),
+            Step::Chunk(chunk) => part.take(chunk)?,
+            Step::End(_) => return Ok(()),
+        }
+        let full = part.buffer.len() >= WRITE_BYTES;
+        if full {
+            part.write().await?;
+        }
+        if full || told.elapsed() >= TELL_INTERVAL {
+            tell(answers, Progress::ReceivedBytes(part.received())).await?;
+            told = Instant::now();
+        }
+    }
 }
 
 async fn verify_and_install<H: PeerHandler>(
@@ -201,8 +217,12 @@ impl Part {
         Ok(Self { file, path, written, buffer: BytesMut::new(), bytes_total })
     }
 
+    fn received(&self) -> u64 {
+        self.written + self.buffer.len() as u64
+    }
+
     fn take(&mut self, chunk: pb::SnapshotChunk) -> Result<(), Fault> {
-        let here = self.written + self.buffer.len() as u64;
+        let here = self.received();
         if chunk.offset != here {
             return Err(broken("a chunk that does not follow the one before"));
         }

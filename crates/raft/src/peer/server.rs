@@ -340,6 +340,7 @@ impl<H: PeerHandler> DoorService for PeerServer<H> {
         let offer = offer_from_pb(request.into_inner())?;
         let result = match self.shared.door.clone().offer(offer).await {
             Ok(()) => Case::Accepted(true),
+            Err(undecided) if undecided.passes() => Case::Later(undecided.to_string()),
             Err(refused) => Case::Refused(refused.to_string()),
         };
         Ok(Response::new(pb::OfferResponse { result: Some(result) }))

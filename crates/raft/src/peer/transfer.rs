@@ -26,9 +26,9 @@ use crate::worker;
 /// Without progress for so long, a transfer is given up.
 pub(super) const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes in one message.
-const CHUNK_BYTES: usize = 1024 * 1024;
+const CHUNK_BYTES: usize = 256 * 1024;
 /// Bytes that one visit to the disk reads.
-const READ_BYTES: usize = 4 * CHUNK_BYTES;
+const READ_BYTES: usize = 16 * CHUNK_BYTES;
 /// Messages that wait for the transport.
 const QUEUE_MESSAGES: usize = 2;
 

@@ -172,7 +172,7 @@ async fn flags_that_differ_are_named_on_both_sides() {
     let first = Node::start(&addresses[0], &MemDisk::new(), false).await;
     let second = Node::start(&addresses[1], &MemDisk::new(), false).await;
     let _two = second.form(flags(&addresses));
-    until("the second node knows its flags", || second.door.expects().len() == 3).await;
+    until("the second node knows its flags", || second.door.expects().is_some()).await;
     let error = failed(first.form(flags(&addresses[..2]))).await;
     let words = error.to_string();
     assert!(words.contains("use the same flags") && words.contains(&addresses[2]), "{words}");
@@ -215,4 +215,58 @@ async fn an_initiator_whose_log_is_lost_does_not_form_its_cluster_again() {
     let first = Node::start(&addresses[0], &stamped(Identity { cluster, node: 1 }), false).await;
     let error = failed(first.form(flags(&addresses))).await;
     assert!(matches!(error, BootstrapError::LostLog { .. }), "{error}");
+}
+
+/// The disk stops after so many calls, of the initiator or of one that it offers a place; then the
+/// power fails. Whatever was on the disk by then, the next start ends with one cluster.
+#[tokio::test]
+async fn a_crash_at_any_call_to_the_disk_leaves_an_attempt_that_goes_on() {
+    for crashing in [0, 1] {
+        let (mut interrupted, mut unharmed) = (0, 0);
+        for calls in 0..12 {
+            let addresses = addresses(2).await;
+            let disks = [MemDisk::new(), MemDisk::new()];
+            // Empty directories that were opened before.
+            disks.iter().for_each(|disk| drop(open(disk)));
+            let first = Node::start(&addresses[0], &disks[0], false).await;
+            let second = Node::start(&addresses[1], &disks[1], false).await;
+            disks[crashing].stop_after(calls);
+            let (one, two) = (first.form(flags(&addresses)), second.form(flags(&addresses)));
+            // The initiator always comes to an end: formed, refused, or unable to stamp.
+            let outcome = timeout(PATIENCE, one).await.unwrap().unwrap();
+            first.crash(None).await;
+            second.crash(Some(two)).await;
+            disks.iter().for_each(|disk| disk.crash(jeton_storage::disk::Loss::Unsynced));
+            let before = stamp_of(&disks[0]);
+            *(if outcome.is_ok() { &mut unharmed } else { &mut interrupted }) += 1;
+            if outcome.is_ok() {
+                let stamps = [before, stamp_of(&disks[1])].map(|stamp| stamp.unwrap().cluster);
+                assert_eq!(stamps[0], stamps[1], "formed without the stamps of all");
+            }
+
+            let first = Node::start(&addresses[0], &disks[0], false).await;
+            let second = Node::start(&addresses[1], &disks[1], false).await;
+            let (one, two) = (first.form(flags(&addresses)), second.form(flags(&addresses)));
+            let (one, two) = (formed(one).await, formed(two).await);
+            assert!(one.first_members.is_some() && two.first_members.is_none());
+            assert_eq!(one.identity.cluster, two.identity.cluster);
+            if let Some(before) = before {
+                assert_eq!(one.identity, before, "a stamp was taken back");
+            }
+        }
+        assert!(interrupted > 1 && unharmed > 1, "{interrupted} interrupted, {unharmed} not");
+    }
+}
+
+/// The port is open before the flags are known: such a node is asked again, not given up.
+#[tokio::test]
+async fn a_node_that_has_only_just_started_is_asked_again() {
+    let addresses = addresses(2).await;
+    let first = Node::start(&addresses[0], &MemDisk::new(), false).await;
+    let second = Node::start(&addresses[1], &MemDisk::new(), false).await;
+    let one = first.form(flags(&addresses));
+    until("the initiator offers", || first.door.identity().is_some()).await;
+    let two = second.form(flags(&addresses));
+    assert!(formed(one).await.first_members.is_some());
+    assert_eq!(formed(two).await.identity.node, 2);
 }

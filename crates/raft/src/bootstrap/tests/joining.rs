@@ -141,7 +141,7 @@ async fn an_offer_to_a_process_that_is_gone_is_refused() {
     let addresses = addresses(2).await;
     let node = Node::start(&addresses[1], &MemDisk::new(), false).await;
     let _forming = node.form(flags(&addresses));
-    until("the node knows its flags", || node.door.expects().len() == 2).await;
+    until("the node knows its flags", || node.door.expects().is_some()).await;
     let delayed = bootstrap_offer(&addresses, 2, node.door.visit().boot_id + 1_000_000);
     let refused = node.door.clone().offer(delayed).await.unwrap_err();
     assert!(matches!(refused, OfferRefused::Restarted), "{refused}");
@@ -153,7 +153,7 @@ async fn an_offer_from_anyone_but_the_first_address_or_for_another_place_is_refu
     let addresses = addresses(2).await;
     let node = Node::start(&addresses[1], &MemDisk::new(), false).await;
     let _forming = node.form(flags(&addresses));
-    until("the node knows its flags", || node.door.expects().len() == 2).await;
+    until("the node knows its flags", || node.door.expects().is_some()).await;
     let boot_id = node.door.visit().boot_id;
     let good = bootstrap_offer(&addresses, 2, boot_id);
     let stranger = Offer { caller: addresses[1].clone(), ..good.clone() };
@@ -185,4 +185,26 @@ async fn an_offer_that_can_not_be_made_durable_is_refused() {
     node.crash(None).await;
     disk.crash(jeton_storage::disk::Loss::Unsynced);
     assert_eq!(stamp_of(&disk), Some(Identity { cluster: CLUSTER, node: id }));
+}
+
+/// A node without a leader may have been removed, and remember what is no longer so.
+#[tokio::test]
+async fn a_cluster_without_a_leader_is_waited_for() {
+    let addresses = addresses(2).await;
+    let members = vec![(1, addresses[0].clone()), (2, addresses[1].clone())];
+    let disk = stamped(Identity { cluster: CLUSTER, node: 2 });
+    let second = Node::start(&addresses[1], &disk, true).await;
+    let leaderless = Known {
+        members: members.iter().map(|(id, address)| (*id, member(address))).collect(),
+        leader: None,
+    };
+    second.door.opened(Arc::new(move || leaderless.clone()));
+    let node = Node::start(&addresses[0], &MemDisk::new(), false).await;
+    let forming = node.form(flags(&addresses));
+    until("the cluster was seen", || node.door.foreign() == Some(CLUSTER)).await;
+    assert!(!forming.is_finished());
+    assert_eq!(node.door.identity(), None);
+    // With a leader it is believed.
+    second.run(&members);
+    assert!(matches!(failed(forming).await, BootstrapError::Remembered { node: 1, .. }));
 }
