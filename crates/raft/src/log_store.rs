@@ -190,10 +190,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     type LogReader = Self;
 
     async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
-        Ok(LogState {
-            last_purged_log_id: self.shared.lock().purged,
-            last_log_id: self.last_log_id()?,
-        })
+        let last_log_id = self.last_log_id()?;
+        let last_purged_log_id = self.shared.lock().purged;
+        Ok(LogState { last_purged_log_id, last_log_id })
     }
 
     async fn get_log_reader(&mut self) -> Self {

@@ -27,6 +27,8 @@ pub struct Status {
     pub leader: Option<NodeId>,
     /// Raft's term.
     pub term: u64,
+    /// Index of the first entry that the log still has.
+    pub first_log: u64,
     /// Index of the last entry in the log.
     pub last_log: u64,
     /// Index of the last entry known to be on a majority.
@@ -119,6 +121,7 @@ impl Engine {
                 Role::Nobody => None,
             },
             term: standing.term,
+            first_log: self.log.state().first.unwrap_or(last_log + 1),
             last_log,
             committed,
             applied: *self.progress.applied.borrow(),
