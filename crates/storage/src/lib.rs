@@ -8,5 +8,4 @@
 
 pub mod data_dir;
 pub mod disk;
-pub mod log;
 pub mod state;
