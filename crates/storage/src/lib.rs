@@ -8,4 +8,5 @@
 
 pub mod data_dir;
 pub mod disk;
+pub mod log;
 pub mod state;

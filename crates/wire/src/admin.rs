@@ -110,6 +110,8 @@ pub fn settings(
         let problem = "is 0: allow at least one rotation";
         return Err(Violation::new("settings.rotation_burst", problem));
     }
+    at_most("settings.rotation_burst", changes.rotation_burst, limits::ROTATION_BURST_MAX)?;
+    at_most("settings.rotations_per_s", changes.rotations_per_s, limits::ROTATIONS_PER_S_MAX)?;
     Ok(TenantSettings {
         grace_default: grace.unwrap_or(base.grace_default),
         family_lifetime_max: lifetime.unwrap_or(base.family_lifetime_max),
@@ -119,6 +121,15 @@ pub fn settings(
         rotations_per_s: changes.rotations_per_s.unwrap_or(base.rotations_per_s),
         shadow: changes.shadow.unwrap_or(base.shadow),
     })
+}
+
+fn at_most(field: &str, value: Option<u32>, max: u32) -> Result<(), Violation> {
+    match value {
+        Some(value) if value > max => {
+            Err(Violation::new(field, format!("is {value}: the limit is {max}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Settings, all of them set.

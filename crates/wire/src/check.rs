@@ -188,7 +188,7 @@ pub fn origin(origin: Option<v1::Origin>) -> Result<Origin, Violation> {
     let Some(origin) = origin else { return Ok(Origin::default()) };
     Ok(Origin {
         device: device_opt("origin.device", &origin.device)?,
-        ip: text_opt("origin.ip", &origin.ip, limits::ID_BYTES_MAX)?,
+        ip: text_opt("origin.ip", &origin.ip, limits::IP_BYTES_MAX)?,
     })
 }
 

@@ -141,7 +141,7 @@ fn create_family(r: v1::CreateFamilyRequest) -> Result<Write, Violation> {
         client: check::client(&r.client)?,
         device: check::device_opt("device", &r.device)?,
         binding: check::binding(r.binding)?,
-        ip: check::text_opt("ip", &r.ip, limits::ID_BYTES_MAX)?,
+        ip: check::text_opt("ip", &r.ip, limits::IP_BYTES_MAX)?,
         attributes: check::attributes("attributes", r.attributes)?,
         payload: check::bytes_max("payload", r.payload, limits::PAYLOAD_BYTES_MAX)?,
         lifetime: check::duration_opt("lifetime_ms", r.lifetime_ms, lifetime_max)?,

@@ -70,6 +70,10 @@ fn data(refusal: Refusal) -> v1::Refusal {
             Pb::LimitReached
         }
         Refusal::NotFound => Pb::NotFound,
+        Refusal::Spent { head } => {
+            pb.head_generation = head.0;
+            Pb::Spent
+        }
         // `encode` made failures of these; a refusal that this version can't name is told in words.
         _ => Pb::Unspecified,
     };
@@ -158,6 +162,9 @@ pub fn message(refusal: &Refusal) -> String {
         Refusal::TenantUnknown => "there is no such tenant: create it first".to_owned(),
         Refusal::LimitReached { limit, max } => format!("the limit {limit} of {max} is reached"),
         Refusal::Invalid { field, problem } => format!("{field}: {problem}"),
+        Refusal::Spent { .. } => {
+            "the token was rotated away: use the newest one of its family".to_owned()
+        }
         _ => "refused by a rule that is newer than this node: update it".to_owned(),
     }
 }
@@ -222,6 +229,7 @@ pub fn decode(pb: v1::Refusal) -> Result<Refusal, Violation> {
         Ok(Pb::VersionMismatch) => Refusal::VersionMismatch { version: pb.current_version },
         Ok(Pb::TenantUnknown) => Refusal::TenantUnknown,
         Ok(Pb::LimitReached) => Refusal::LimitReached { limit: pb.limit.into(), max: pb.limit_max },
+        Ok(Pb::Spent) => Refusal::Spent { head: Generation(pb.head_generation) },
         Ok(Pb::Unspecified) | Err(_) => {
             let problem = format!("{} is unknown to this client: {}", pb.code, pb.message);
             return Err(Violation::new("refusal.code", problem));

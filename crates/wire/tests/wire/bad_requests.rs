@@ -1,0 +1,190 @@
+//! Every bad input, the field that is blamed for it, and what its sender is told.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use jeton_wire::check::Violation;
+use jeton_wire::pb::v1;
+use jeton_wire::pb::v1::operation::Request;
+use jeton_wire::{admin, decode, encode};
+
+use crate::samples;
+
+/// A good request, spoilt.
+macro_rules! case {
+    ($kind:ident, $good:expr, $spoil:expr) => {{
+        let request = encode::operation(&$good).expect("clients can send it");
+        let Request::$kind(mut r) = request else { panic!("the sample is of another kind") };
+        #[allow(clippy::redundant_closure_call)]
+        ($spoil)(&mut r);
+        decode::operation(Some(Request::$kind(r))).expect_err("it was spoilt")
+    }};
+}
+
+#[track_caller]
+fn told(violation: &Violation, field: &str, words: &str) {
+    assert_eq!(violation.field, field, "{violation}");
+    assert!(violation.description.contains(words), "{violation} does not say: {words}");
+}
+
+macro_rules! table {
+    ($name:ident: $kind:ident of $good:expr; $($spoil:expr => $field:literal, $words:literal;)+) => {
+        #[test]
+        fn $name() {
+            $( told(&case!($kind, $good, $spoil), $field, $words); )+
+        }
+    };
+}
+
+fn long(len: usize) -> String {
+    "x".repeat(len)
+}
+
+fn zeros(len: usize) -> Bytes {
+    Bytes::from(vec![0; len])
+}
+
+fn token(r: &mut v1::RotateRequest) -> &mut v1::PresentedToken {
+    r.token.as_mut().expect("the sample has one")
+}
+
+fn successor(r: &mut v1::RotateRequest) -> &mut v1::Successor {
+    r.successor.as_mut().expect("the sample has one")
+}
+
+table! { a_bad_rotation_is_told_which_field: Rotate of samples::rotate();
+    |r: &mut v1::RotateRequest| r.tenant.clear() => "tenant", "is empty: give 1 to 256 bytes";
+    |r: &mut v1::RotateRequest| r.tenant = long(257) => "tenant", "257 bytes: the limit is 256";
+    |r: &mut v1::RotateRequest| r.tenant = "a\nb".into() => "tenant", "control character at byte 1";
+    |r: &mut v1::RotateRequest| r.request = None => "request", "missing";
+    |r: &mut v1::RotateRequest| r.request = Some(v1::RequestName::default())
+        => "request.id", "0 bytes: it must have exactly 16";
+    |r: &mut v1::RotateRequest| r.token = None => "token", "missing";
+    |r: &mut v1::RotateRequest| token(r).kid = 65_536 => "token.kid", "up to 65535";
+    |r: &mut v1::RotateRequest| token(r).family_id = zeros(15)
+        => "token.family_id", "15 bytes: it must have exactly 16";
+    |r: &mut v1::RotateRequest| token(r).secret_digest = zeros(32)
+        => "token.secret_digest", "32 bytes: it must have exactly 16";
+    |r: &mut v1::RotateRequest| token(r).mac = zeros(0)
+        => "token.mac", "0 bytes: it must have exactly 16";
+    |r: &mut v1::RotateRequest| r.successor = None => "successor", "missing";
+    |r: &mut v1::RotateRequest| successor(r).secret_digest = zeros(17)
+        => "successor.secret_digest", "17 bytes";
+    |r: &mut v1::RotateRequest| successor(r).seal = zeros(0) => "successor.seal", "is empty";
+    |r: &mut v1::RotateRequest| successor(r).seal = zeros(16 * 1024 + 1)
+        => "successor.seal", "16385 bytes: the limit is 16384";
+    |r: &mut v1::RotateRequest| r.client.clear() => "client", "is empty";
+    |r: &mut v1::RotateRequest| r.binding = Some(v1::Binding { jkt: long(65), ..v1::Binding::default() })
+        => "binding.jkt", "65 bytes: the limit is 64";
+    |r: &mut v1::RotateRequest| r.binding = Some(v1::Binding { x5t_s256: "a=b".into(), ..v1::Binding::default() })
+        => "binding.x5t_s256", "not base64url";
+    |r: &mut v1::RotateRequest| r.origin = Some(v1::Origin { device: long(257), ..v1::Origin::default() })
+        => "origin.device", "257 bytes";
+    |r: &mut v1::RotateRequest| r.origin = Some(v1::Origin { ip: long(65), ..v1::Origin::default() })
+        => "origin.ip", "65 bytes: the limit is 64";
+}
+
+fn attributes(entries: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
+    entries.into_iter().collect()
+}
+
+table! { a_bad_creation_is_told_which_field: CreateFamily of samples::create_family();
+    |r: &mut v1::CreateFamilyRequest| r.family_id = zeros(8) => "family_id", "8 bytes";
+    |r: &mut v1::CreateFamilyRequest| r.secret_digest = zeros(15) => "secret_digest", "15 bytes";
+    |r: &mut v1::CreateFamilyRequest| r.subject.clear() => "subject", "is empty";
+    |r: &mut v1::CreateFamilyRequest| r.client = long(1_000) => "client", "1000 bytes";
+    |r: &mut v1::CreateFamilyRequest| r.device = "\u{7f}".into() => "device", "control character";
+    |r: &mut v1::CreateFamilyRequest| r.ip = "10.0.0.1\0".into() => "ip", "control character";
+    |r: &mut v1::CreateFamilyRequest| r.payload = zeros(64 * 1024 + 1)
+        => "payload", "65537 bytes: the limit is 65536";
+    |r: &mut v1::CreateFamilyRequest| r.lifetime_ms = Some(0) => "lifetime_ms", "is 0";
+    |r: &mut v1::CreateFamilyRequest| r.lifetime_ms = Some(u64::MAX) => "lifetime_ms", "the limit is";
+    |r: &mut v1::CreateFamilyRequest| r.idle_ms = Some(0) => "idle_ms", "is 0";
+    |r: &mut v1::CreateFamilyRequest| r.grace_ms = Some(3_600_001) => "grace_ms", "the limit is 3600000 ms";
+    |r: &mut v1::CreateFamilyRequest| {
+        r.attributes = attributes((0..17).map(|i| (i.to_string(), String::new())));
+    } => "attributes", "17 entries: the limit is 16";
+    |r: &mut v1::CreateFamilyRequest| {
+        r.attributes = attributes([(String::new(), "v".into())]);
+    } => "attributes[0]", "empty name";
+    |r: &mut v1::CreateFamilyRequest| {
+        r.attributes = attributes([("a".into(), String::new()), (long(65), "v".into())]);
+    } => "attributes[1]", "65 bytes: the limit is 64";
+    |r: &mut v1::CreateFamilyRequest| {
+        r.attributes = attributes([("a".into(), long(257))]);
+    } => "attributes[0]", "257 bytes: the limit is 256";
+}
+
+table! { a_bad_update_is_told_which_field: UpdateFamily of samples::update_family();
+    |r: &mut v1::UpdateFamilyRequest| r.family_id.clear() => "family_id", "0 bytes";
+    |r: &mut v1::UpdateFamilyRequest| r.payload = Some(zeros(65_537)) => "payload", "65537 bytes";
+    |r: &mut v1::UpdateFamilyRequest| r.grace_ms = Some(u64::MAX) => "grace_ms", "the limit is";
+    |r: &mut v1::UpdateFamilyRequest| { r.attributes = None; r.grace_ms = None; }
+        => "attributes", "nothing is to be changed";
+}
+
+table! { a_bad_validation_is_told_which_field: Validate of samples::validate();
+    |r: &mut v1::ValidateRequest| r.token = None => "token", "missing";
+    |r: &mut v1::ValidateRequest| r.client = long(257) => "client", "257 bytes";
+    |r: &mut v1::ValidateRequest| {
+        let level = Some(v1::consistency::Level::Linearizable(false));
+        r.consistency = Some(v1::Consistency { level });
+    } => "consistency.linearizable", "set it to true";
+}
+
+table! { a_bad_question_is_told_which_field: GetFamily of samples::get_family();
+    |r: &mut v1::GetFamilyRequest| r.family_id = zeros(17) => "family_id", "17 bytes";
+    |r: &mut v1::GetFamilyRequest| r.tenant.clear() => "tenant", "is empty";
+}
+
+table! { a_bad_revocation_is_told_which_field: RevokeWhere of samples::revoke_where(false);
+    |r: &mut v1::RevokeWhereRequest| { r.subject.clear(); r.device.clear(); }
+        => "whole_tenant", "nothing is named";
+    |r: &mut v1::RevokeWhereRequest| r.whole_tenant = true => "whole_tenant", "leave one of them out";
+    |r: &mut v1::RevokeWhereRequest| r.reason = long(257) => "reason", "257 bytes: the limit is 256";
+    |r: &mut v1::RevokeWhereRequest| r.reason = "a\tb".into() => "reason", "control character";
+}
+
+#[test]
+fn an_operation_must_be_one_and_have_time() {
+    told(&decode::operation(None).expect_err("nothing"), "request", "missing");
+    told(&decode::deadline(0).expect_err("no time"), "deadline_ms", "is 0");
+    assert_eq!(
+        decode::deadline(u64::MAX).expect("cut").as_millis(),
+        u128::from(decode::DEADLINE_MS_MAX)
+    );
+}
+
+#[test]
+fn bad_tenants_are_told_which_setting() {
+    use jeton_core::command::{KeyMaterial, TenantSettings as Core};
+    use jeton_wire::pb::admin_v1::{CreateTenantRequest, TenantSettings};
+    let bad = |changes: TenantSettings| {
+        admin::settings(Core::default(), &changes).expect_err("out of range")
+    };
+    let none = TenantSettings::default();
+    let grace = TenantSettings { grace_default_ms: Some(3_600_001), ..none };
+    told(&bad(grace), "settings.grace_default_ms", "the limit is 3600000 ms");
+    let lifetime = TenantSettings { family_lifetime_max_ms: Some(0), ..none };
+    told(&bad(lifetime), "settings.family_lifetime_max_ms", "is 0");
+    let idle = TenantSettings { idle_default_ms: Some(u64::MAX), ..none };
+    told(&bad(idle), "settings.idle_default_ms", "the limit is");
+    let ttl = TenantSettings { access_ttl_max_ms: Some(0), ..none };
+    told(&bad(ttl), "settings.access_ttl_max_ms", "is 0");
+    let burst = TenantSettings { rotation_burst: Some(0), ..none };
+    told(&bad(burst), "settings.rotation_burst", "allow at least one");
+    let rate = TenantSettings { rotations_per_s: Some(1_001), ..none };
+    told(&bad(rate), "settings.rotations_per_s", "the limit is 1000");
+
+    let request = CreateTenantRequest { tenant: "acme".into(), ..CreateTenantRequest::default() };
+    let failed = admin::create_tenant(&request, KeyMaterial([0; 32])).expect_err("no request id");
+    told(&failed, "request_id", "0 bytes: it must have exactly 16");
+}
+
+#[test]
+fn words_about_a_bad_value_never_repeat_it() {
+    let violation = case!(Rotate, samples::rotate(), |r: &mut v1::RotateRequest| {
+        token(r).secret_digest = Bytes::from_static(b"planted-secret");
+    });
+    assert!(!violation.to_string().contains("planted"));
+}

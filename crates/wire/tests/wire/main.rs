@@ -1,0 +1,7 @@
+//! The wire as both ends see it: what is sent arrives, what is wrong is named, nothing panics.
+
+mod bad_requests;
+mod errors;
+mod hostile;
+mod round_trips;
+mod samples;

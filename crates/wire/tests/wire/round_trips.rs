@@ -1,0 +1,272 @@
+//! What one end says is what the other end hears.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use jeton_core::command::TenantSettings;
+use jeton_core::ids::{DurationMs, FamilyId, Generation, Kid, Mac, Position, UnixMs};
+use jeton_core::reply::{
+    Done, FamilyCreated, FamilyView, Refusal, Replayed, Reply, Reuse, ReuseClass, RevocationCause,
+    RevokedBy, Rotated, TenantView,
+};
+use jeton_wire::answer::{self, Answer, Issued, Revocation, RotateOutcome};
+use jeton_wire::decode::{self, Asked};
+use jeton_wire::pb::v1;
+use jeton_wire::reply::{self, Kind};
+use jeton_wire::{Failure, admin, codec, encode};
+use prost::Message;
+
+use crate::samples;
+
+fn through_bytes<M: Message + prost::Name + Default>(message: &M) -> M {
+    codec::decode_message(Bytes::from(message.encode_to_vec())).expect("own bytes decode")
+}
+
+#[test]
+fn every_request_arrives_as_it_was_meant() {
+    for asked in samples::all() {
+        let request = encode::operation(&asked).expect("clients can send it");
+        let operation = v1::Operation { tag: 1, deadline_ms: 5, request: Some(request) };
+        let arrived = decode::operation(through_bytes(&operation).request).expect("valid");
+        assert_eq!(arrived, asked);
+    }
+}
+
+#[test]
+fn what_clients_may_not_send_has_no_request() {
+    let mut asked = samples::rotate();
+    if let Asked::Write(write) = &mut asked {
+        write.command.request = None;
+    }
+    assert!(encode::operation(&asked).is_none());
+}
+
+fn revoked() -> Refusal {
+    Refusal::Revoked(RevokedBy {
+        cause: RevocationCause::Cutoff,
+        position: Position(40),
+        at: UnixMs(4),
+        reason: Some("stolen".into()),
+    })
+}
+
+fn reused() -> Refusal {
+    Refusal::Reused(Reuse {
+        class: ReuseClass::Ancestor,
+        age: Some(DurationMs(9)),
+        generation_gap: 12,
+        same_device: Some(false),
+        same_ip: None,
+        revoked: true,
+    })
+}
+
+/// All refusals that travel as data.
+fn refusals() -> Vec<Refusal> {
+    vec![
+        Refusal::NotFound,
+        revoked(),
+        Refusal::Expired { absolute: UnixMs(5), idle: UnixMs(4) },
+        Refusal::ClientMismatch,
+        Refusal::BindingMismatch,
+        Refusal::Integrity { head: Generation(3) },
+        reused(),
+        Refusal::StaleRequest,
+        Refusal::NameReused,
+        Refusal::AlreadyExists,
+        Refusal::VersionMismatch { version: 6 },
+        Refusal::TenantUnknown,
+        Refusal::LimitReached { limit: "TENANTS_MAX".into(), max: 4_096 },
+        Refusal::Spent { head: Generation(8) },
+    ]
+}
+
+fn answered(kind: Kind, outcome: Result<Done, Refusal>, mac: Option<&Mac>) -> Answer {
+    let reply = Reply { position: Position(99), at: UnixMs(1), outcome };
+    let response = reply::mutation(kind, reply, mac).expect("a response");
+    let result = v1::OperationResult { tag: 1, response: Some(response) };
+    answer::operation(through_bytes(&result)).expect("well formed")
+}
+
+#[test]
+fn every_refusal_arrives_on_every_operation() {
+    for refusal in refusals() {
+        for kind in [
+            Kind::Rotate,
+            Kind::CreateFamily,
+            Kind::Touch,
+            Kind::UpdateFamily,
+            Kind::RevokeToken,
+            Kind::RevokeFamily,
+            Kind::RevokeWhere,
+        ] {
+            let (position, arrived) = match answered(kind, Err(refusal.clone()), None) {
+                Answer::Rotate(a) => (a.position, a.outcome.err()),
+                Answer::CreateFamily(a) => (a.position, a.outcome.err()),
+                Answer::Touch(a) | Answer::RevokeWhere(a) => (a.position, a.outcome.err()),
+                Answer::UpdateFamily(a) => (a.position, a.outcome.err()),
+                Answer::RevokeToken(a) | Answer::RevokeFamily(a) => (a.position, a.outcome.err()),
+                Answer::Validate(_) | Answer::GetFamily(_) => panic!("a read was answered"),
+            };
+            assert_eq!((position, arrived), (Position(99), Some(refusal.clone())), "{kind:?}");
+        }
+    }
+}
+
+#[test]
+fn rotations_arrive_with_mac_and_seal() {
+    let mac = Mac([5; 16]);
+    let rotated = Rotated {
+        generation: Generation(42),
+        kid: Kid(3),
+        expires_at: UnixMs(1_000),
+        idle_expires_at: UnixMs(900),
+    };
+    let token = Issued {
+        generation: Generation(42),
+        kid: Kid(3),
+        mac,
+        expires_at: UnixMs(1_000),
+        idle_expires_at: UnixMs(900),
+    };
+    let Answer::Rotate(first) =
+        answered(Kind::Rotate, Ok(Done::Rotated(rotated.clone())), Some(&mac))
+    else {
+        panic!("a rotation is answered as one")
+    };
+    assert_eq!(first.outcome, Ok(RotateOutcome::Rotated(token)));
+
+    let seal = Bytes::from_static(b"sealed");
+    let successor = jeton_core::ids::SecretDigest([1; 16]);
+    let replayed = Done::Replayed(Replayed { rotated, successor, seal: seal.clone() });
+    let Answer::Rotate(again) = answered(Kind::Rotate, Ok(replayed), Some(&mac)) else {
+        panic!("a rotation is answered as one")
+    };
+    assert_eq!(again.outcome, Ok(RotateOutcome::Replayed { token, seal }));
+    assert!(!format!("{again:?}").contains("sealed"), "seals are never printed");
+
+    let superseded = Done::Superseded { head: Generation(50) };
+    let Answer::Rotate(late) = answered(Kind::Rotate, Ok(superseded), None) else {
+        panic!("a rotation is answered as one")
+    };
+    assert_eq!(late.outcome, Ok(RotateOutcome::Superseded { head: Generation(50) }));
+}
+
+#[test]
+fn the_other_mutations_arrive() {
+    let created = FamilyCreated { kid: Kid(1), expires_at: UnixMs(8), idle_expires_at: UnixMs(7) };
+    let mac = Mac([6; 16]);
+    let Answer::CreateFamily(a) =
+        answered(Kind::CreateFamily, Ok(Done::FamilyCreated(created)), Some(&mac))
+    else {
+        panic!("a creation is answered as one")
+    };
+    let token = a.outcome.expect("created");
+    assert_eq!((token.generation, token.kid, token.mac), (Generation(0), Kid(1), mac));
+
+    let done = |kind, done| answered(kind, Ok(done), None);
+    assert!(matches!(done(Kind::Touch, Done::Touched), Answer::Touch(a) if a.outcome == Ok(())));
+    assert!(matches!(
+        done(Kind::UpdateFamily, Done::FamilyUpdated { version: 4 }),
+        Answer::UpdateFamily(a) if a.outcome == Ok(4)
+    ));
+    assert!(matches!(
+        done(Kind::RevokeWhere, Done::Cut),
+        Answer::RevokeWhere(a) if a.outcome == Ok(())
+    ));
+    for (told, heard) in [
+        (Done::Revoked { already: false }, Revocation::Revoked),
+        (Done::Revoked { already: true }, Revocation::Already),
+        (Done::NothingToRevoke, Revocation::Unknown),
+    ] {
+        assert!(matches!(
+            done(Kind::RevokeToken, told.clone()),
+            Answer::RevokeToken(a) if a.outcome == Ok(heard)
+        ));
+        assert!(matches!(
+            done(Kind::RevokeFamily, told),
+            Answer::RevokeFamily(a) if a.outcome == Ok(heard)
+        ));
+    }
+}
+
+#[test]
+fn an_issued_token_without_its_mac_is_a_bug_not_a_token() {
+    let rotated = Rotated {
+        generation: Generation(1),
+        kid: Kid(0),
+        expires_at: UnixMs(1),
+        idle_expires_at: UnixMs(1),
+    };
+    let outcome = Ok(Done::Rotated(rotated));
+    let reply = Reply { position: Position(1), at: UnixMs(1), outcome };
+    let failure = reply::mutation(Kind::Rotate, reply, None).expect_err("no mac");
+    assert_eq!(failure.reason, "INTERNAL");
+}
+
+fn view(dead: Option<Refusal>) -> FamilyView {
+    FamilyView {
+        family: FamilyId([7; 16]),
+        subject: samples::subject(),
+        client: samples::client(),
+        device: Some(samples::device()),
+        binding: samples::binding(),
+        ip: Some("192.0.2.1".into()),
+        attributes: vec![("a".into(), "1".into()), ("b".into(), "2".into())],
+        payload: Bytes::from_static(b"payload"),
+        version: 3,
+        generation: Generation(4),
+        created: Position(5),
+        created_at: UnixMs(6),
+        origin: Position(4),
+        rotated_at: UnixMs(8),
+        expires_at: UnixMs(9),
+        idle_expires_at: UnixMs(10),
+        grace: DurationMs(11),
+        dead,
+    }
+}
+
+#[test]
+fn reads_arrive_with_their_mark() {
+    let age = Some(DurationMs(15));
+    for outcome in [Ok(view(None)), Ok(view(Some(revoked()))), Err(Refusal::NotFound)] {
+        for kind in [Kind::Validate, Kind::GetFamily] {
+            let response = reply::read(kind, Position(12), age, outcome.clone()).expect("told");
+            let result = v1::OperationResult { tag: 1, response: Some(response) };
+            let seen = match answer::operation(through_bytes(&result)).expect("well formed") {
+                Answer::Validate(seen) | Answer::GetFamily(seen) => seen,
+                other => panic!("not a read: {other:?}"),
+            };
+            assert_eq!(seen.position, Position(12));
+            assert_eq!(seen.age, Some(Duration::from_millis(15)));
+            assert_eq!(seen.outcome, outcome);
+        }
+    }
+}
+
+#[test]
+fn a_failed_operation_arrives_as_the_failure_it_was() {
+    let failure = Failure::from(jeton_wire::Violation::new("client", "is empty"));
+    let response = v1::operation_result::Response::Failure(failure.clone().into());
+    let result = v1::OperationResult { tag: 1, response: Some(response) };
+    assert_eq!(answer::operation(through_bytes(&result)), Err(failure));
+}
+
+#[test]
+fn tenants_arrive_and_settings_change_one_by_one() {
+    let view = TenantView {
+        tenant: samples::tenant(),
+        settings: TenantSettings { shadow: true, rotation_burst: 3, ..TenantSettings::default() },
+        version: 2,
+        kid: Kid(5),
+        compromised: vec![Kid(1), Kid(4)],
+        created_at: UnixMs(123),
+    };
+    assert_eq!(admin::tenant_view(&through_bytes(&admin::tenant(&view))), Ok(view.clone()));
+
+    let changes =
+        jeton_wire::pb::admin_v1::TenantSettings { rotations_per_s: Some(0), ..Default::default() };
+    let changed = admin::settings(view.settings.clone(), &changes).expect("valid");
+    assert_eq!(changed, TenantSettings { rotations_per_s: 0, ..view.settings });
+}

@@ -1,0 +1,136 @@
+//! One good value of everything.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jeton_core::command::{
+    Binding, Command, CreateFamily, Operation, Origin, PresentedToken, RequestName, RevokeFamily,
+    RevokeToken, RevokeWhere, Rotate, Touch, UpdateFamily,
+};
+use jeton_core::ids::{
+    ClientId, DeviceId, DurationMs, FamilyId, Generation, Kid, Mac, Position, RequestId,
+    SecretDigest, SubjectId, TenantId,
+};
+use jeton_wire::decode::{Asked, Consistency, Query, Read, Write};
+
+pub fn tenant() -> TenantId {
+    TenantId::new("acme").expect("a good id")
+}
+
+pub fn client() -> ClientId {
+    ClientId::new("web-app").expect("a good id")
+}
+
+pub fn device() -> DeviceId {
+    DeviceId::new("téléphone").expect("a good id")
+}
+
+pub fn subject() -> SubjectId {
+    SubjectId::new("alice").expect("a good id")
+}
+
+pub fn token() -> PresentedToken {
+    PresentedToken {
+        kid: Kid(3),
+        family: FamilyId([7; 16]),
+        generation: Generation(41),
+        digest: SecretDigest([9; 16]),
+    }
+}
+
+pub fn binding() -> Binding {
+    Binding { jkt: Some("0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I".into()), x5t_s256: None }
+}
+
+fn write(operation: Operation, mac: Option<Mac>) -> Asked {
+    let request = RequestName { id: RequestId([1; 16]), age: DurationMs(250) };
+    let command = Command { tenant: Some(tenant()), request: Some(request), operation };
+    Asked::Write(Write { command, mac })
+}
+
+pub fn rotate() -> Asked {
+    let rotate = Rotate {
+        token: token(),
+        successor: SecretDigest([11; 16]),
+        seal: Bytes::from_static(b"sealed"),
+        client: client(),
+        binding: binding(),
+        origin: Origin { device: Some(device()), ip: Some("2001:db8::1".into()) },
+    };
+    write(Operation::Rotate(Box::new(rotate)), Some(Mac([13; 16])))
+}
+
+pub fn create_family() -> Asked {
+    let create = CreateFamily {
+        family: FamilyId([7; 16]),
+        digest: SecretDigest([9; 16]),
+        subject: subject(),
+        client: client(),
+        device: Some(device()),
+        binding: binding(),
+        ip: Some("192.0.2.1".into()),
+        attributes: vec![("region".into(), "eu".into()), ("ua".into(), "".into())],
+        payload: Bytes::from_static(b"\0payload"),
+        lifetime: Some(DurationMs(1_000)),
+        idle: None,
+        grace: Some(DurationMs(0)),
+        authenticated_at: Some(Position(77)),
+    };
+    write(Operation::CreateFamily(Box::new(create)), None)
+}
+
+pub fn update_family() -> Asked {
+    let update = UpdateFamily {
+        family: FamilyId([7; 16]),
+        version: 5,
+        attributes: Some(Vec::new()),
+        payload: None,
+        grace: Some(DurationMs(10)),
+    };
+    write(Operation::UpdateFamily(Box::new(update)), None)
+}
+
+pub fn validate() -> Asked {
+    let query = Query::Validate {
+        token: token(),
+        mac: Mac([13; 16]),
+        client: Some(client()),
+        binding: binding(),
+    };
+    Asked::Read(Read { tenant: tenant(), query, consistency: Consistency::AtLeast(Position(8)) })
+}
+
+pub fn get_family() -> Asked {
+    let query = Query::Family(FamilyId([7; 16]));
+    let consistency = Consistency::Bounded(Duration::from_millis(500));
+    Asked::Read(Read { tenant: tenant(), query, consistency })
+}
+
+pub fn revoke_where(whole_tenant: bool) -> Asked {
+    let revoke = RevokeWhere {
+        subject: (!whole_tenant).then(subject),
+        client: None,
+        device: (!whole_tenant).then(device),
+        reason: Some("stolen".into()),
+    };
+    write(Operation::RevokeWhere(revoke), None)
+}
+
+/// One of each operation.
+pub fn all() -> Vec<Asked> {
+    let reason: Option<Arc<str>> = Some("by the user".into());
+    let mac = Some(Mac([13; 16]));
+    vec![
+        rotate(),
+        create_family(),
+        update_family(),
+        validate(),
+        get_family(),
+        revoke_where(false),
+        revoke_where(true),
+        write(Operation::Touch(Touch { token: token() }), mac),
+        write(Operation::RevokeToken(RevokeToken { token: token(), client: client() }), mac),
+        write(Operation::RevokeFamily(RevokeFamily { family: FamilyId([7; 16]), reason }), None),
+    ]
+}
