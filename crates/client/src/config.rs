@@ -47,7 +47,7 @@ impl Config {
             attempt_timeout: Duration::from_secs(3),
             keep_alive: Duration::from_secs(1),
             backoff_first: Duration::from_millis(10),
-            backoff_max: Duration::from_millis(500),
+            backoff_max: Duration::from_millis(200),
             unary: false,
             prefer_leader: false,
             entropy: Arc::new(OsEntropy),
@@ -80,7 +80,7 @@ impl Config {
     }
 
     /// Pauses between attempts: random, below `first`, doubled by each attempt up to `max`. Where
-    /// the cluster names a pause itself, at least that. Defaults 10 ms and 500 ms.
+    /// the cluster names a pause itself, at least that. Defaults 10 ms and 200 ms.
     #[must_use]
     pub fn backoff(mut self, first: Duration, max: Duration) -> Self {
         self.backoff_first = first;

@@ -23,6 +23,8 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Code, Status, Streaming};
 
+use super::admin::FakeAdmin;
+
 /// What to do with an operation.
 #[expect(clippy::large_enum_variant, reason = "a test has few of them")]
 pub enum Act {
@@ -48,6 +50,7 @@ struct Shared {
 #[derive(Clone)]
 pub struct FakeNode {
     pub address: SocketAddr,
+    pub admin: FakeAdmin,
     shared: Arc<Shared>,
 }
 
@@ -63,10 +66,12 @@ impl FakeNode {
             refusing: AtomicBool::new(false),
             down: watch::channel(false).0,
         });
-        let node = Self { address, shared };
+        let node = Self { address, admin: FakeAdmin::default(), shared };
         let server = tonic::transport::Server::builder()
             .add_service(PipelineServiceServer::new(node.clone()))
             .add_service(super::unary::service(node.clone()))
+            .add_service(node.admin.clusters())
+            .add_service(node.admin.tenants())
             .serve_with_incoming(TcpListenerStream::new(listener));
         tokio::spawn(server);
         node
@@ -133,6 +138,7 @@ pub fn config<'a>(nodes: impl IntoIterator<Item = &'a FakeNode>) -> Config {
         .entropy(Arc::new(SeededEntropy::new(1)))
         .backoff(Duration::from_millis(1), Duration::from_millis(4))
         .connect_timeout(Duration::from_secs(10))
+        .attempt_timeout(Duration::from_secs(60))
 }
 
 #[tonic::async_trait]

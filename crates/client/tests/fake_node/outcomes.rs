@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use jeton_client::{Check, Client, Config, Error, Refusal, RotateContext, Rotation, SubjectId};
-use jeton_wire::Violation;
+use jeton_client::{Check, Client, Config, Cut, Error, Refusal, RotateContext, Rotation};
 use jeton_wire::failure::reason;
 use jeton_wire::pb::v1;
+use jeton_wire::pb::v1::operation_result::Response;
+use jeton_wire::{Failure, Violation};
 use tokio::net::TcpListener;
 use tonic::Code;
 
@@ -13,7 +14,7 @@ use super::node::{Act, FakeNode, config, failure, rotate_response, rotated, toke
 
 const SOON: Duration = Duration::from_secs(20);
 /// For calls that are to end by their deadline.
-const SHORT: Duration = Duration::from_millis(150);
+const SHORT: Duration = Duration::from_millis(500);
 
 async fn rotate(node: &FakeNode, deadline: Duration) -> Result<Rotation, Error> {
     node.acme().await.rotate(&token(4), RotateContext::new("web"), deadline).await
@@ -35,34 +36,82 @@ async fn no_answer_to_a_read_leaves_nothing_unknown() {
     assert!(matches!(error, Error::DeadlineExceeded { outcome_unknown: false, .. }), "{error}");
 }
 
+/// Fails the way `script` says by the number of the call, from 1 on.
+async fn failing(script: impl Fn(u32) -> Act + Send + 'static) -> FakeNode {
+    let mut calls = 0;
+    FakeNode::start(move |_| {
+        calls += 1;
+        script(calls)
+    })
+    .await
+}
+
+fn not_executed() -> Failure {
+    failure(Code::Unavailable, reason::NOT_PROPOSED).not_executed()
+}
+
+/// A pause that ends any call: nobody waits that long.
+fn for_ever(failure: Failure) -> Act {
+    Act::Fail(failure.retry_after(Duration::from_secs(3_600)))
+}
+
 #[tokio::test]
 async fn what_was_never_executed_is_not_unknown_however_often_it_was_tried() {
-    let node = FakeNode::start(|_| {
-        Act::Fail(failure(Code::Unavailable, reason::NOT_PROPOSED).not_executed())
+    let node = failing(|call| match call {
+        1..=3 => Act::Fail(not_executed()),
+        _ => for_ever(not_executed()),
     })
     .await;
-    let error = rotate(&node, SHORT).await.unwrap_err();
+    let error = rotate(&node, SOON).await.unwrap_err();
     let Error::DeadlineExceeded { outcome_unknown, attempts, .. } = error else {
         panic!("{error}")
     };
     assert!(!outcome_unknown);
-    assert!(attempts > 1);
-    assert_eq!(node.operations().len(), attempts as usize);
+    assert_eq!(attempts, 4);
+    assert_eq!(node.operations().len(), 4);
 }
 
 #[tokio::test]
 async fn an_unknown_attempt_stays_unknown_when_later_ones_were_not_executed() {
+    let node = failing(|call| match call {
+        1 => Act::Break,
+        2 => Act::Fail(not_executed()),
+        _ => for_ever(not_executed()),
+    })
+    .await;
+    let error = rotate(&node, SOON).await.unwrap_err();
+    assert!(matches!(error, Error::DeadlineExceeded { outcome_unknown: true, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_unknown_attempt_stays_unknown_when_a_later_one_is_denied() {
+    let node = failing(|call| match call {
+        1 => Act::Break,
+        _ => Act::Fail(failure(Code::PermissionDenied, reason::REFUSED).not_executed()),
+    })
+    .await;
+    let error = rotate(&node, SOON).await.unwrap_err();
+    assert!(error.outcome_unknown(), "{error}");
+    assert_eq!(node.operations().len(), 2);
+}
+
+#[tokio::test]
+async fn a_rotation_limit_after_an_unknown_attempt_is_waited_out() {
+    let limited = failure(Code::ResourceExhausted, reason::RATE_LIMITED)
+        .retry_after(Duration::from_millis(20))
+        .not_executed();
     let mut calls = 0;
-    let node = FakeNode::start(move |_| {
+    let node = FakeNode::start(move |operation| {
         calls += 1;
         match calls {
             1 => Act::Break,
-            _ => Act::Fail(failure(Code::Unavailable, reason::NOT_PROPOSED).not_executed()),
+            2 => Act::Fail(limited.clone()),
+            _ => Act::Answer(rotated(operation)),
         }
     })
     .await;
-    let error = rotate(&node, SHORT).await.unwrap_err();
-    assert!(matches!(error, Error::DeadlineExceeded { outcome_unknown: true, .. }), "{error}");
+    assert!(matches!(rotate(&node, SOON).await, Ok(Rotation::Rotated(_))));
+    assert_eq!(node.operations().len(), 3);
 }
 
 #[tokio::test]
@@ -146,13 +195,15 @@ async fn an_answer_of_the_wrong_kind_or_generation_is_not_believed() {
     let error = rotate(&node, SOON).await.unwrap_err();
     assert!(matches!(error, Error::Protocol { .. }), "{error}");
 
-    let node = FakeNode::start(|operation| Act::Answer(rotated(operation))).await;
-    let error = {
-        let acme = node.acme().await;
-        // The node panics on anything else than a rotation, so the stream just ends.
-        acme.validate(&token(4), Check::new(), SHORT).await.unwrap_err()
-    };
-    assert!(!error.outcome_unknown());
+    let node = FakeNode::start(|_| {
+        let position = 1;
+        let cut = v1::RevokeWhereResponse { position, refusal: None };
+        Act::Answer(Response::RevokeWhere(cut))
+    })
+    .await;
+    let error = rotate(&node, SOON).await.unwrap_err();
+    assert!(matches!(error, Error::Protocol { .. }), "{error}");
+    assert!(error.outcome_unknown(), "it did something, but nobody can tell what");
 }
 
 #[tokio::test]
@@ -172,14 +223,17 @@ async fn when_every_node_has_gone_nothing_happened() {
     let client = Client::connect(config([&node])).await.unwrap();
     let acme = client.tenant("acme").unwrap();
     node.go_down();
-    // The stream may still seem open for a moment: then the first attempt is lost, not unsent.
-    let error = acme.rotate(&token(4), RotateContext::new("web"), SHORT).await.unwrap_err();
-    match &error {
-        Error::Unavailable { why } => assert!(why.contains("down"), "{why}"),
-        Error::DeadlineExceeded { last, .. } => assert!(last.is_some()),
-        other => panic!("{other}"),
-    }
-    let name = SubjectId::new("alice").unwrap();
-    let error = acme.revoke_where(jeton_client::Cut::of_subject(name), SHORT).await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable { .. }), "by now it is known: {error}");
+    // At first the stream may still seem open: then an attempt is lost, not unsent.
+    let error = tokio::time::timeout(SOON, async {
+        loop {
+            let cut = Cut::of_subject("alice");
+            match acme.revoke_where(cut, SHORT).await.unwrap_err() {
+                Error::DeadlineExceeded { .. } => {}
+                error => return error,
+            }
+        }
+    });
+    let error = error.await.unwrap();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+    assert!(!error.outcome_unknown());
 }

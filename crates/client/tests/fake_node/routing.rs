@@ -64,7 +64,7 @@ async fn a_node_that_cannot_serve_is_left_for_one_that_can() {
 async fn a_node_that_never_answers_costs_one_attempt() {
     let silent = FakeNode::start(|_| Act::Swallow).await;
     let nodes = [silent, good().await];
-    let config = config(&nodes).attempt_timeout(Duration::from_millis(100));
+    let config = config(&nodes).attempt_timeout(Duration::from_millis(500));
     let client = Client::connect(config).await.unwrap();
     for _ in 0..3 {
         assert!(matches!(rotate(&client).await, Rotation::Rotated(_)));
