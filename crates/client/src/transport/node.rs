@@ -15,8 +15,8 @@ use super::pipe::{Inbox, Pipe};
 use super::unary;
 use crate::config::Config;
 
-/// Largest message that is accepted: 1,024 answers of 64 KiB, and what is around them.
-const MESSAGE_BYTES_MAX: usize = 80 * 1024 * 1024;
+/// Largest message that is accepted. Nodes send about one megabyte at most.
+const MESSAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// A connection to one node. Closed when dropped.
 pub(crate) struct Node {

@@ -11,7 +11,7 @@
 //!
 //! Age and time left are written into an operation when it leaves, so that waiting here counts.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -231,16 +231,23 @@ impl State {
     }
 }
 
-/// Bytes that an operation has on the wire, about: only payloads can make it large.
+/// Bytes that an operation has on the wire, within a factor of three: only what callers bring along
+/// can make it large. Nodes take messages of four times the limit that this is held against.
 fn bytes_about(operation: &Operation) -> usize {
-    const REST: usize = 512;
-    match &operation.request {
-        Some(Request::CreateFamily(create)) => create.payload.len() + REST,
-        Some(Request::UpdateFamily(update)) => {
-            update.payload.as_ref().map_or(0, bytes::Bytes::len) + REST
+    const IDS_AND_DIGESTS: usize = 512;
+    let brought = match &operation.request {
+        Some(Request::CreateFamily(r)) => r.payload.len() + text_len(&r.attributes),
+        Some(Request::UpdateFamily(r)) => {
+            let attributes = r.attributes.as_ref().map_or(0, |a| text_len(&a.values));
+            r.payload.as_ref().map_or(0, bytes::Bytes::len) + attributes
         }
-        _ => REST,
-    }
+        _ => 0,
+    };
+    brought + IDS_AND_DIGESTS
+}
+
+fn text_len(attributes: &BTreeMap<String, String>) -> usize {
+    attributes.iter().map(|(name, value)| name.len() + value.len() + 8).sum()
 }
 
 /// Where answers go; the pipe is broken when it is dropped.

@@ -65,6 +65,28 @@ async fn large_payloads_are_spread_over_messages() {
 }
 
 #[tokio::test]
+async fn many_attributes_are_spread_over_messages_too() {
+    let node = FakeNode::start(|_| {
+        Act::Answer(Response::CreateFamily(v1::CreateFamilyResponse {
+            position: 1,
+            outcome: Some(v1::create_family_response::Outcome::Created(issued(0))),
+        }))
+    })
+    .await;
+    let acme = node.acme().await;
+    let value = "v".repeat(256);
+    let new = (0..16).fold(NewFamily::new("alice", "web"), |new, place| {
+        new.attribute(&format!("{place:064}"), &value)
+    });
+    // Together more than any node takes in one message.
+    let calls = (0..1_000).map(|_| acme.create_family(new.clone(), SOON));
+    join_all(calls).await.into_iter().for_each(|answer| {
+        answer.unwrap();
+    });
+    assert!(node.messages().len() >= 5);
+}
+
+#[tokio::test]
 async fn a_call_that_is_given_up_disturbs_no_other() {
     // Answers come in pairs, so the first call's answer comes after its caller has gone.
     let mut calls = 0;

@@ -178,6 +178,18 @@ async fn a_refusal_is_an_answer_and_not_repeated() {
 }
 
 #[tokio::test]
+async fn a_sibling_that_is_ahead_is_told_with_its_generation() {
+    let node = FakeNode::start(|_| {
+        let superseded = v1::Superseded { head_generation: 9 };
+        Act::Answer(rotate_response(v1::rotate_response::Outcome::Superseded(superseded)))
+    })
+    .await;
+    let answer = rotate(&node, SOON).await.unwrap();
+    let Rotation::Superseded { head, position } = answer else { panic!("{answer:?}") };
+    assert_eq!((head.0, position.0), (9, 4096));
+}
+
+#[tokio::test]
 async fn a_servers_bug_is_told_with_its_words() {
     let node = FakeNode::start(|_| Act::Fail(failure(Code::Internal, reason::INTERNAL))).await;
     let error = rotate(&node, SOON).await.unwrap_err();
