@@ -73,8 +73,14 @@ fn history() -> (Log, Vec<u8>) {
 /// Stops `world` after `calls`, by whichever of its parts.
 type Stop = fn(&World, u64);
 
+/// What a crash takes is drawn by many seeds at each place.
 fn crash_everywhere(stop: Stop, again: Stop) {
     let (log, received) = history();
+    let lives: u32 = (0..8).map(|seed| crash_at_each(stop, again, seed, &log, &received)).sum();
+    assert!(lives > 500, "{lives} crashes are too few to mean something");
+}
+
+fn crash_at_each(stop: Stop, again: Stop, seed: u64, log: &Log, received: &[u8]) -> u32 {
     let mut lives = 0;
     for calls in 0.. {
         let mut all = false;
@@ -82,16 +88,16 @@ fn crash_everywhere(stop: Stop, again: Stop) {
             let world = World::default();
             let (state, _) = world.open().unwrap();
             stop(&world, calls);
-            let ended = live(&world, &state, &log, &received);
+            let ended = live(&world, &state, log, received);
             drop(state);
             all = ended.result.is_ok();
-            world.crash(calls * 1_000 + second);
+            world.crash(seed << 32 | (calls * 1_000 + second));
             // The recovery is interrupted as well, at each of its own steps.
             again(&world, second);
             let interrupted = world.open();
             let recovered_whole = interrupted.is_ok();
             drop(interrupted);
-            world.crash(calls * 7_777 + second);
+            world.crash(seed << 33 | (calls * 7_777 + second));
 
             let (state, report) = world.open().unwrap();
             let applied = report.applied.as_ref().map_or(0, |marker| marker.index);
@@ -99,6 +105,10 @@ fn crash_everywhere(stop: Stop, again: Stop) {
                 applied >= ended.purged && applied >= ended.durable,
                 "crash at {calls} and {second}: {report:?}"
             );
+            let base = state.base().map_or(0, |base| base.marker.index);
+            assert!(base <= applied, "a base ahead of the state is installed");
+            // This node never had the entries before an installed base.
+            assert!(applied < 10 || base >= 10, "crash at {calls} and {second}: {report:?}");
             log.compare(&state);
             log.replay(&state).unwrap();
             log.compare(&state);
@@ -118,7 +128,7 @@ fn crash_everywhere(stop: Stop, again: Stop) {
             break;
         }
     }
-    assert!(lives > 200, "{lives} crashes are too few to mean something");
+    lives
 }
 
 const DISK: Stop = |world, calls| world.disk.stop_after(calls);

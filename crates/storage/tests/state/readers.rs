@@ -32,7 +32,7 @@ fn check(state: &State) -> u64 {
     let rows = view.scan(&[0], &[0xff], usize::MAX).unwrap();
     let expected = match index {
         0 => 0,
-        _ if index % 3 == 0 => usize::from(KEYS) / 2,
+        _ if index.is_multiple_of(3) => usize::from(KEYS) / 2,
         _ => usize::from(KEYS),
     };
     assert_eq!(rows.len(), expected, "at {index}");
