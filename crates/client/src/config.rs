@@ -1,4 +1,4 @@
-//! How a client is set up: where the nodes are, how long it waits, and where its randomness is from.
+//! How a client is set up: where the nodes are, how long it waits, where its randomness is from.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,8 +63,8 @@ impl Config {
     }
 
     /// How long the first attempt at an operation may take before it is repeated on another node,
-    /// under the same name; each further attempt may take twice as long. Default 3 s, at least 1 ms.
-    /// It bounds what a node that is cut off from the others can cost; deadlines bound the whole.
+    /// under the same name; each further attempt may take twice as long. Default 3 s, at least
+    /// 1 ms. It bounds what a node that is cut off from the others can cost; deadlines bound the whole.
     #[must_use]
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = timeout;
@@ -96,8 +96,8 @@ impl Config {
         self
     }
 
-    /// Finds out which node leads, and talks to that one while it can be reached: saves the hop from
-    /// the others to the leader. Default off: clients spread over all endpoints.
+    /// Finds out which node leads, and talks to that one while it can be reached: saves the hop
+    /// from the others to the leader. Default off: clients spread over all endpoints.
     #[must_use]
     pub fn prefer_leader(mut self, prefer: bool) -> Self {
         self.prefer_leader = prefer;

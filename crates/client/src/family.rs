@@ -1,7 +1,7 @@
 //! What callers say about families: new ones, rotations, changes, cuts.
 //!
-//! Everything is built up by chaining. What can't be right is found when the call is made, all of it
-//! at once, before anything is sent.
+//! Everything is built up by chaining. What can't be right is found when the call is made, all of
+//! it at once, before anything is sent.
 
 use std::sync::Arc;
 use std::time::Duration;

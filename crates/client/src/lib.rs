@@ -9,7 +9,8 @@
 //! let acme = client.tenant("acme")?;
 //! let deadline = Duration::from_secs(5);
 //!
-//! let issued = acme.create_family(NewFamily::new("alice", "web").device("laptop"), deadline).await?;
+//! let new = NewFamily::new("alice", "web").device("laptop");
+//! let issued = acme.create_family(new, deadline).await?;
 //! match acme.rotate(&issued.token, RotateContext::new("web"), deadline).await? {
 //!     // The identical successor for every concurrent caller.
 //!     Rotation::Rotated(issued) | Rotation::Replayed(issued) => {

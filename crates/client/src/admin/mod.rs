@@ -1,7 +1,7 @@
 //! What operators do: the cluster, its members, its tenants.
 //!
-//! Calls about the whole cluster may go to any node. `status`, `init` and `checkpoint` are about the
-//! node that answers: connect to that one alone to be sure which it is.
+//! Calls about the whole cluster may go to any node. `status`, `init` and `checkpoint` are about
+//! the node that answers: connect to that one alone to be sure which it is.
 //!
 //! Tenants and their keys are changed under a name, and repeated like every mutation. Changes of
 //! members have no name: they are repeated only while they certainly did not happen; otherwise the
@@ -223,13 +223,13 @@ impl Admin {
     ) -> Result<TenantView, Error> {
         let (tenant, request_id) = (name(tenant)?, self.request_id()?);
         let call = |channel, stamp: Stamp| {
-            let request = pb::CreateTenantRequest {
+            let request = stamp.request(pb::CreateTenantRequest {
                 tenant: tenant.clone(),
                 request_id: request_id.clone(),
                 settings: Some(settings.encode()),
                 age_ms: stamp.age_ms,
-            };
-            async move { TenantServiceClient::new(channel).create_tenant(stamp.request(request)).await }
+            });
+            async move { TenantServiceClient::new(channel).create_tenant(request).await }
         };
         let made = self.call(Repeat::Named, deadline, call).await?;
         tenant_view(made.tenant)
@@ -250,14 +250,14 @@ impl Admin {
     ) -> Result<TenantView, Error> {
         let (tenant, request_id) = (name(tenant)?, self.request_id()?);
         let call = |channel, stamp: Stamp| {
-            let request = pb::SetTenantRequest {
+            let request = stamp.request(pb::SetTenantRequest {
                 tenant: tenant.clone(),
                 request_id: request_id.clone(),
                 version,
                 settings: Some(settings.encode()),
                 age_ms: stamp.age_ms,
-            };
-            async move { TenantServiceClient::new(channel).set_tenant(stamp.request(request)).await }
+            });
+            async move { TenantServiceClient::new(channel).set_tenant(request).await }
         };
         let set = self.call(Repeat::Named, deadline, call).await?;
         tenant_view(set.tenant)

@@ -3,9 +3,10 @@
 //! | what came | again? | may it have happened? |
 //! |---|---|---|
 //! | never left, or the cluster says `not_executed` | yes | no |
-//! | connection broke, attempt's time over, `UNAVAILABLE`, `DEADLINE_EXCEEDED`, `CANCELLED` | yes, if it has a name or is a read | yes |
-//! | the family's rotation limit | no; yes after an attempt that may have happened | – |
-//! | anything else | no | as before; yes if the cluster says `INTERNAL` |
+//! | connection broke, or the attempt's time is over | if it has a name or is a read | yes |
+//! | `UNAVAILABLE`, `DEADLINE_EXCEEDED`, `CANCELLED` | the same | yes |
+//! | the family's rotation limit | after an attempt that may have happened | – |
+//! | anything else | no | as before; yes if it is `INTERNAL` |
 //!
 //! Once an attempt may have happened, no later failure takes that back: the first one may still be
 //! on its way. Only an answer settles it.
