@@ -64,7 +64,8 @@ impl Config {
 
     /// How long the first attempt at an operation may take before it is repeated on another node,
     /// under the same name; each further attempt may take twice as long. Default 3 s, at least
-    /// 1 ms. It bounds what a node that is cut off from the others can cost; deadlines bound the whole.
+    /// 1 ms. It bounds what a node that is cut off from the others can cost; deadlines bound the
+    /// whole.
     #[must_use]
     pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.attempt_timeout = timeout;
