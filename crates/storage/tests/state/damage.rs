@@ -99,6 +99,24 @@ fn the_redo_is_used_for_rebuilding_where_it_builds_on_the_base() {
 }
 
 #[test]
+fn a_redo_that_builds_on_a_later_state_than_the_base_is_left_out() {
+    let log = log();
+    let (world, state) = world(&log);
+    log.apply(&state, 4).unwrap();
+    world.store.fail_after(1);
+    assert!(state.checkpoint(&synced).is_err());
+    drop(state);
+    world.crash(1);
+    world.store.break_all();
+    let (state, report) = world.open().unwrap();
+    assert_eq!(report.applied, Some(log.marker(2)));
+    assert_eq!(report.findings.len(), 1, "only the rows are damaged: {report:?}");
+    assert!(world.files().iter().all(|name| !name.starts_with("redo")));
+    log.replay(&state).unwrap();
+    log.compare(&state);
+}
+
+#[test]
 fn without_a_base_damaged_rows_begin_anew() {
     let log = log();
     let world = World::default();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use jeton_core::tables::{ReadTables, Tables};
 use jeton_storage::disk::RealDisk;
-use jeton_storage::state::{Checkpointer, State, StateOptions};
+use jeton_storage::state::{BaseReader, Checkpointer, State, StateOptions};
 
 use crate::world::{Log, synced};
 
@@ -93,6 +93,9 @@ fn readers_see_whole_entries_only() {
         done.store(true, Ordering::Release);
     });
     drop(checkpointer);
+    let base = state.base().unwrap();
+    let rows = BaseReader::verify(&RealDisk, &base.path).unwrap();
+    assert_eq!(rows, log.rows(base.marker.index).len() as u64);
     state.checkpoint(&synced).unwrap();
     assert_eq!(check(&state), ENTRIES);
 }
