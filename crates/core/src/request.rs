@@ -7,6 +7,8 @@
 //! of it or nothing.
 //!
 //! Not here: rotations are remembered in their family's row, and `Touch` can be repeated as it is.
+//! So that a rotation stays one read and one write, its name is told from others of its family
+//! only, not from those of other kinds of requests.
 
 use serde::{Deserialize, Serialize};
 

@@ -148,7 +148,8 @@ proptest! {
                     request.age = DurationMs(ages[at]);
                 }
             }
-            let entry = Entry { stamp: UnixMs(*stamp), lease_advance: DurationMs(*stamp), commands };
+            let (stamp, lease_advance) = (UnixMs(*stamp), DurationMs(*stamp));
+            let entry = Entry { stamp, lease_advance, commands };
             let entry = codec::decode_entry(&codec::encode_entry(&entry)).unwrap();
             let index = LogIndex(first + 1 + at as u64);
             let mut answers = Answers::default();
