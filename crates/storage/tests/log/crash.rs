@@ -68,7 +68,10 @@ fn power_cut_at_every_call_keeps_what_was_acknowledged() {
             let (disk, mut history) = (MemDisk::new(), History::default());
             let stopped = run(&disk, &mut history, &tour(), calls, loss)
                 .unwrap_or_else(|error| panic!("{loss:?} at call {calls}: {error}"));
-            // What was found is as good as any other log.
+            // What was found is as good as any other log: first for a batch that needs one more
+            // segment, then for everything.
+            let more = [Step::Append(4, 700)];
+            run(&disk, &mut history, &more, 1000, Loss::Unsynced).unwrap();
             run(&disk, &mut history, &tour(), 1000, Loss::Unsynced).unwrap();
             if !stopped {
                 break;

@@ -150,11 +150,14 @@ fn write_that_fails_is_final() {
 #[test]
 fn unwritten_entries_stay_readable_however_small_the_memory() {
     let disk = MemDisk::new();
-    let (log, _) = open_with(&disk, LogOptions { cache_bytes: 0, ..threaded() }).unwrap();
+    let options = LogOptions { cache_bytes: 0, batch_bytes_max: 300, ..threaded() };
+    let (log, _) = open_with(&disk, options).unwrap();
     until("the next segment is ready", || disk.used() == 2 * 4096);
     disk.limit(Some(disk.used()));
-    log.append(0, entries(0, 200), Box::new(|_| {}));
-    until("the log notices", || log.stats().full);
+    for index in 0..200 {
+        log.append(index, entries(index, 1), Box::new(|_| {}));
+    }
+    until("the log waits for room", || log.stats().full && log.stats().room_bytes < 200);
     log.truncate_from(150, Box::new(|_| {}));
     log.append(150, entries(150, 20), Box::new(|_| {}));
     assert_eq!(all(&log).into_iter().map(|(_, entry)| entry).collect::<Vec<_>>(), entries(0, 170));
