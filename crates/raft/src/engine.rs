@@ -1,0 +1,206 @@
+//! What all parts of a running node share, and how a command finds its way: answered from a local
+//! look, settled by a confirmed read, or queued to be proposed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use jeton_core::command::{Command, Operation};
+use jeton_core::ids::{ClusterId, UnixMs};
+use jeton_core::machine::Meta;
+use jeton_core::read::{self, Judged};
+use jeton_core::reply::{Refusal, Reply};
+use jeton_core::tables::TablesError;
+use jeton_storage::disk::Disk;
+use jeton_storage::log::RaftLog;
+use jeton_storage::state::{State, View};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+use crate::batcher::Flights;
+use crate::clock::{Clock, Stamps};
+use crate::config::NodeConfig;
+use crate::digests::DigestBook;
+use crate::errors::ProposeError;
+use crate::intake::{Intake, ReplySink, Waiting};
+use crate::peer::{Connector, Peers};
+use crate::reads::Reads;
+use crate::standing::{Health, Standing};
+use crate::state_machine::{MarkerForm, Progress, StateMachine};
+use crate::types::{NodeId, Raft};
+
+/// A running node, from within.
+pub(crate) struct Engine {
+    pub(crate) config: NodeConfig,
+    pub(crate) cluster: ClusterId,
+    pub(crate) id: NodeId,
+    pub(crate) raft: Raft,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) log: RaftLog,
+    pub(crate) state: State,
+    pub(crate) machine: StateMachine,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) connector: Arc<dyn Connector>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) stamps: Stamps,
+    pub(crate) intake: Intake,
+    pub(crate) flights: Flights,
+    pub(crate) reads: Reads,
+    pub(crate) digests: Mutex<DigestBook>,
+    pub(crate) settling: Mutex<Vec<Waiting>>,
+    pub(crate) to_settle: Notify,
+    pub(crate) standing: watch::Sender<Standing>,
+    pub(crate) health: watch::Sender<Health>,
+    /// The last proposal or forward was turned away: the leader is not ready, or has moved.
+    pub(crate) turned_away: AtomicBool,
+    pub(crate) counters: Counters,
+}
+
+/// What has happened since the start.
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) batches: AtomicU64,
+    pub(crate) commands: AtomicU64,
+    pub(crate) collapsed: AtomicU64,
+    pub(crate) bases: AtomicU64,
+}
+
+impl Engine {
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing.borrow().clone()
+    }
+
+    pub(crate) fn machine_clock(&self) -> UnixMs {
+        UnixMs(self.progress.clock.load(Ordering::Acquire))
+    }
+
+    /// Why this node must not serve, if it must not.
+    pub(crate) fn not_serving(&self) -> Option<Arc<str>> {
+        match &*self.health.borrow() {
+            Health::Serving | Health::ClockSkewed { .. } | Health::Stopping => None,
+            Health::Fenced(why) | Health::Failed(why) => Some(Arc::clone(why)),
+        }
+    }
+
+    /// The rows and counters of one moment.
+    pub(crate) fn with_view<R>(
+        &self,
+        look: impl FnOnce(&View<'_>, &Meta) -> R,
+    ) -> Result<R, TablesError> {
+        let view = self.state.view();
+        let form = MarkerForm::of(view.marker())
+            .map_err(|error| TablesError(Box::new(error)))?;
+        Ok(look(&view, form.meta()))
+    }
+
+    /// Sends a client's command on its way.
+    pub(crate) fn submit(
+        &self,
+        command: Command,
+        deadline: Instant,
+        tag: u64,
+        sink: Arc<dyn ReplySink>,
+    ) {
+        if let Some(why) = self.not_serving() {
+            sink.reply(tag, Err(ProposeError::NotServing { why }));
+            return;
+        }
+        let waiting = Waiting::new(Arc::new(command), deadline, tag, sink, None);
+        // What this node has applied may be old, so a look decides only the way, but for the
+        // limiter: a rate only ever looks slower from the past.
+        let now = self.stamps.estimate(Instant::now()).unwrap_or_default();
+        match self.judge(&waiting.command, now) {
+            Ok(None | Some(Judged::Enter)) => self.intake.push(waiting, true),
+            Ok(Some(Judged::Settled(reply))) => {
+                if matches!(reply.outcome, Err(Refusal::RateLimited { .. })) {
+                    self.answer(waiting, Ok(reply));
+                } else {
+                    self.settle([waiting]);
+                }
+            }
+            Err(error) => self.fail_read(waiting, &error),
+        }
+    }
+
+    /// What the local state says to a rotation; `None` for any other command.
+    fn judge(&self, command: &Command, now: UnixMs) -> Result<Option<Judged>, TablesError> {
+        let (Operation::Rotate(rotate), Some(tenant), Some(request)) =
+            (&command.operation, &command.tenant, &command.request)
+        else {
+            return Ok(None);
+        };
+        self.with_view(|view, meta| {
+            read::judge_rotation(view, meta, now.max(meta.clock), tenant, request, rotate).map(Some)
+        })?
+    }
+
+    fn fail_read(&self, waiting: Waiting, error: &TablesError) {
+        tracing::error!(%error, "the state can't be read");
+        self.health.send_replace(Health::Failed("its state can't be read".into()));
+        self.answer(waiting, Err(ProposeError::NotServing { why: "its state can't be read".into() }));
+    }
+
+    /// Answers a command, and lets go of the equal ones that waited for it.
+    pub(crate) fn answer(&self, waiting: Waiting, result: Result<Reply, ProposeError>) {
+        if let Some(key) = &waiting.group {
+            let group = self.intake.group(key);
+            if !group.is_empty() {
+                if result.is_ok() {
+                    self.counters.collapsed.fetch_add(group.len() as u64, Ordering::Relaxed);
+                    self.settle(group);
+                } else {
+                    // None of them was proposed, whatever became of the first.
+                    for waiting in group {
+                        self.intake.push(waiting, true);
+                    }
+                }
+            }
+        }
+        waiting.sink.reply(waiting.tag, result);
+    }
+
+    /// Has rotations judged behind a confirmed read.
+    pub(crate) fn settle(&self, rotations: impl IntoIterator<Item = Waiting>) {
+        self.settling.lock().extend(rotations);
+        self.to_settle.notify_one();
+    }
+
+    /// Judges the rotations that wait, one confirmed read for all that came before it was asked.
+    pub(crate) async fn run_settling(self: Arc<Self>) {
+        loop {
+            self.to_settle.notified().await;
+            let rotations = std::mem::take(&mut *self.settling.lock());
+            let Some(latest) = rotations.iter().map(|waiting| waiting.deadline).max() else {
+                continue;
+            };
+            match self.confirmed(latest).await {
+                Ok(point) => {
+                    for waiting in rotations {
+                        self.settle_one(waiting, point.now);
+                    }
+                }
+                Err(error) => {
+                    for waiting in rotations {
+                        self.answer(waiting, Err((&error).into()));
+                    }
+                }
+            }
+        }
+    }
+
+    fn settle_one(&self, mut waiting: Waiting, confirmed: UnixMs) {
+        let now = Instant::now();
+        if waiting.deadline <= now {
+            self.answer(waiting, Err(ProposeError::DeadlineExceeded { sent: false }));
+            return;
+        }
+        waiting.age(now);
+        match self.judge(&waiting.command, confirmed) {
+            Ok(Some(Judged::Settled(reply))) => self.answer(waiting, Ok(reply)),
+            // It changes something after all: on its own, since its equals were judged like it.
+            Ok(Some(Judged::Enter) | None) => self.intake.push(waiting, false),
+            Err(error) => self.fail_read(waiting, &error),
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! Where commands wait until they are proposed or forwarded: one queue for a node.
+//!
+//! Revocations come first. The others take turns by origin and tenant, so that no tenant and no
+//! follower can starve another. Rotations that are equal (same tenant, token, client and bindings)
+//! wait for the first of them instead of entering the queue: once that is applied, the others are
+//! judged by a read. What is not proposed goes back to the front; nothing is answered twice.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use jeton_core::command::{Binding, Command, Operation, PresentedToken};
+use jeton_core::ids::{ClientId, DurationMs, TenantId};
+use jeton_core::limits;
+use jeton_core::reply::Reply;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::config::millis;
+use crate::errors::ProposeError;
+use crate::types::NodeId;
+
+/// Commands that may wait; revocations may wait beyond it.
+const QUEUE_COMMANDS_MAX: usize = 65_536;
+/// Bytes that may wait.
+const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Revocations are shed only beyond this many times the limits.
+const URGENT_RESERVE: usize = 2;
+/// A batch starts whenever fewer than this many are in flight.
+pub(crate) const FLIGHTS_MIN: usize = 2;
+/// Largest command: payload and attributes at their limits, with room.
+const COMMAND_BYTES_MAX: usize = 256 * 1024;
+
+/// One shared sink per connection: an answer costs no allocation.
+pub trait ReplySink: Send + Sync {
+    /// The answer to what was submitted under `tag`. Called exactly once; must not block.
+    fn reply(&self, tag: u64, result: Result<Reply, ProposeError>);
+}
+
+/// A command that waits for its answer.
+pub(crate) struct Waiting {
+    pub(crate) command: Arc<Command>,
+    pub(crate) bytes: usize,
+    /// Since when its age has not been brought up to date.
+    pub(crate) since: Instant,
+    pub(crate) deadline: Instant,
+    pub(crate) tag: u64,
+    pub(crate) sink: Arc<dyn ReplySink>,
+    /// The node that forwarded it; `None` if it came from a client of this node.
+    pub(crate) origin: Option<NodeId>,
+    /// The group of equal rotations that wait for this one.
+    pub(crate) group: Option<RotationKey>,
+}
+
+impl Waiting {
+    pub(crate) fn new(
+        command: Arc<Command>,
+        deadline: Instant,
+        tag: u64,
+        sink: Arc<dyn ReplySink>,
+        origin: Option<NodeId>,
+    ) -> Self {
+        let bytes = size(&command);
+        Self { command, bytes, since: Instant::now(), deadline, tag, sink, origin, group: None }
+    }
+
+    /// Adds the time that this node has held it to the request's age.
+    pub(crate) fn age(&mut self, now: Instant) {
+        let held = millis(now.saturating_duration_since(self.since));
+        if held == 0 || self.command.request.is_none() {
+            return;
+        }
+        self.since += Duration::from_millis(held);
+        if let Some(request) = &mut Arc::make_mut(&mut self.command).request {
+            request.age = DurationMs(request.age.0.saturating_add(held));
+        }
+    }
+}
+
+/// What makes rotations equal.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct RotationKey {
+    tenant: TenantId,
+    token: PresentedToken,
+    client: ClientId,
+    binding: Binding,
+}
+
+impl RotationKey {
+    fn of(command: &Command) -> Option<Self> {
+        match (&command.operation, &command.tenant) {
+            (Operation::Rotate(rotate), Some(tenant)) => Some(Self {
+                tenant: tenant.clone(),
+                token: rotate.token,
+                client: rotate.client.clone(),
+                binding: rotate.binding.clone(),
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// About the bytes that a command will have in an entry: only what can be large is looked at.
+fn size(command: &Command) -> usize {
+    let large = match &command.operation {
+        Operation::Rotate(rotate) => rotate.seal.len(),
+        Operation::CreateFamily(create) => create.payload.len() + texts(&create.attributes),
+        Operation::UpdateFamily(update) => {
+            update.payload.as_ref().map_or(0, bytes::Bytes::len)
+                + update.attributes.as_deref().map_or(0, texts)
+        }
+        _ => 0,
+    };
+    256 + large
+}
+
+fn texts(attributes: &[(Arc<str>, Arc<str>)]) -> usize {
+    attributes.iter().map(|(name, value)| name.len() + value.len() + 16).sum()
+}
+
+fn is_urgent(command: &Command) -> bool {
+    matches!(
+        command.operation,
+        Operation::RevokeFamily(_) | Operation::RevokeToken(_) | Operation::RevokeWhere(_)
+    )
+}
+
+type LaneKey = (Option<NodeId>, Option<TenantId>);
+
+#[derive(Default)]
+struct Queue {
+    urgent: VecDeque<Waiting>,
+    lanes: HashMap<LaneKey, VecDeque<Waiting>>,
+    /// Lanes that hold something, in turn.
+    ring: VecDeque<LaneKey>,
+    groups: HashMap<RotationKey, Vec<Waiting>>,
+    len: usize,
+    bytes: usize,
+    /// Those in groups.
+    grouped: usize,
+    /// No deadline is earlier than this.
+    earliest: Option<Instant>,
+    closed: bool,
+}
+
+/// The queue of a node.
+#[derive(Default)]
+pub(crate) struct Intake {
+    queue: Mutex<Queue>,
+    /// Told when there is more to do.
+    pub(crate) more: Notify,
+    /// Batches proposed and not yet answered.
+    pub(crate) in_flight: AtomicUsize,
+}
+
+impl Intake {
+    /// Takes a command in, or answers it at once if it can't be.
+    pub(crate) fn push(&self, mut waiting: Waiting, collapse: bool) {
+        let mut wake = false;
+        let refused = {
+            let mut queue = self.queue.lock();
+            match queue.admit(&waiting) {
+                Err(error) => Some((waiting, error)),
+                Ok(()) => {
+                    let key = if collapse { RotationKey::of(&waiting.command) } else { None };
+                    if let Some(key) = key {
+                        queue.note_deadline(waiting.deadline);
+                        if let Some(group) = queue.groups.get_mut(&key) {
+                            group.push(waiting);
+                            queue.grouped += 1;
+                            return;
+                        }
+                        queue.groups.insert(key.clone(), Vec::new());
+                        waiting.group = Some(key);
+                    }
+                    queue.put_back(waiting);
+                    // Read under the lock: a batch that lands meanwhile wakes the pump itself.
+                    wake = self.in_flight.load(Ordering::Acquire) < FLIGHTS_MIN || queue.is_full();
+                    None
+                }
+            }
+        };
+        if let Some((waiting, error)) = refused {
+            waiting.sink.reply(waiting.tag, Err(error));
+        } else if wake {
+            self.more.notify_one();
+        }
+    }
+
+    /// What was not proposed waits again, before all others.
+    pub(crate) fn give_back(&self, batch: Vec<Waiting>) {
+        let mut queue = self.queue.lock();
+        for waiting in batch.into_iter().rev() {
+            queue.put_front(waiting);
+        }
+        drop(queue);
+        self.more.notify_one();
+    }
+
+    /// The next batch: at most `commands_max` commands and about `bytes_max` bytes, at least one.
+    pub(crate) fn take(&self, commands_max: usize, bytes_max: usize) -> Vec<Waiting> {
+        let mut queue = self.queue.lock();
+        let mut batch = Vec::with_capacity(queue.len.min(commands_max));
+        let mut bytes = 0;
+        while batch.len() < commands_max {
+            let Some(next) = queue.peek_bytes() else { break };
+            if !batch.is_empty() && bytes + next > bytes_max {
+                break;
+            }
+            bytes += next;
+            batch.extend(queue.pop());
+        }
+        batch
+    }
+
+    /// Commands that wait, and whether they fill a batch.
+    pub(crate) fn waiting(&self) -> (usize, bool) {
+        let queue = self.queue.lock();
+        (queue.len, queue.is_full())
+    }
+
+    /// Those that waited for a rotation that now has an answer, or will never get one.
+    pub(crate) fn group(&self, key: &RotationKey) -> Vec<Waiting> {
+        let mut queue = self.queue.lock();
+        let group = queue.groups.remove(key).unwrap_or_default();
+        queue.grouped -= group.len();
+        group
+    }
+
+    /// Takes out everything whose deadline has passed, those in groups too.
+    pub(crate) fn expired(&self, now: Instant) -> Vec<Waiting> {
+        let mut queue = self.queue.lock();
+        if queue.earliest.is_none_or(|earliest| earliest > now) {
+            return Vec::new();
+        }
+        queue.earliest = None;
+        let mut out = Vec::new();
+        queue.drain_where(|waiting| waiting.deadline <= now, &mut out);
+        let mut earliest = queue.earliest;
+        let mut grouped = 0;
+        for group in queue.groups.values_mut() {
+            let (late, kept): (Vec<_>, Vec<_>) =
+                group.drain(..).partition(|waiting| waiting.deadline <= now);
+            out.extend(late);
+            grouped += kept.len();
+            earliest = kept.iter().map(|waiting| waiting.deadline).chain(earliest).min();
+            *group = kept;
+        }
+        queue.grouped = grouped;
+        queue.earliest = earliest;
+        out
+    }
+
+    /// Takes out what other nodes have forwarded here: they must hear that we don't lead.
+    pub(crate) fn foreign(&self) -> Vec<Waiting> {
+        let mut queue = self.queue.lock();
+        let mut out = Vec::new();
+        queue.drain_where(|waiting| waiting.origin.is_some(), &mut out);
+        out
+    }
+
+    /// Takes nothing any more; gives back all that waits.
+    pub(crate) fn close(&self) -> Vec<Waiting> {
+        let mut queue = self.queue.lock();
+        queue.closed = true;
+        let mut out = Vec::new();
+        queue.drain_where(|_| true, &mut out);
+        out.extend(queue.groups.drain().flat_map(|(_, group)| group));
+        queue.grouped = 0;
+        out
+    }
+}
+
+impl Queue {
+    fn admit(&self, waiting: &Waiting) -> Result<(), ProposeError> {
+        if self.closed {
+            return Err(ProposeError::Shutdown);
+        }
+        if waiting.bytes > COMMAND_BYTES_MAX {
+            let (bytes, max) = (waiting.bytes, COMMAND_BYTES_MAX);
+            return Err(ProposeError::TooLarge { bytes, max });
+        }
+        let reserve = if is_urgent(&waiting.command) { URGENT_RESERVE } else { 1 };
+        if self.len + self.grouped >= QUEUE_COMMANDS_MAX * reserve
+            || self.bytes >= QUEUE_BYTES_MAX * reserve {
+            return Err(ProposeError::Overloaded { retry_after: Duration::from_millis(100) });
+        }
+        Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.len >= limits::BATCH_COMMANDS_MAX || self.bytes >= limits::BATCH_BYTES_MAX
+    }
+
+    fn note_deadline(&mut self, deadline: Instant) {
+        self.earliest = Some(self.earliest.map_or(deadline, |earliest| earliest.min(deadline)));
+    }
+
+    fn lane(&mut self, waiting: &Waiting) -> &mut VecDeque<Waiting> {
+        let key = (waiting.origin, waiting.command.tenant.clone());
+        let lane = self.lanes.entry(key).or_insert_with_key(|key| {
+            self.ring.push_back(key.clone());
+            VecDeque::new()
+        });
+        self.len += 1;
+        self.bytes += waiting.bytes;
+        lane
+    }
+
+    fn put_back(&mut self, waiting: Waiting) {
+        self.note_deadline(waiting.deadline);
+        if is_urgent(&waiting.command) {
+            self.count_urgent(&waiting);
+            self.urgent.push_back(waiting);
+        } else {
+            self.lane(&waiting).push_back(waiting);
+        }
+    }
+
+    fn put_front(&mut self, waiting: Waiting) {
+        self.note_deadline(waiting.deadline);
+        if is_urgent(&waiting.command) {
+            self.count_urgent(&waiting);
+            self.urgent.push_front(waiting);
+        } else {
+            self.lane(&waiting).push_front(waiting);
+        }
+    }
+
+    fn count_urgent(&mut self, waiting: &Waiting) {
+        self.len += 1;
+        self.bytes += waiting.bytes;
+    }
+
+    fn peek_bytes(&self) -> Option<usize> {
+        let next = match self.urgent.front() {
+            Some(next) => Some(next),
+            None => self.lanes.get(self.ring.front()?)?.front(),
+        };
+        next.map(|waiting| waiting.bytes)
+    }
+
+    fn pop(&mut self) -> Option<Waiting> {
+        let waiting = match self.urgent.pop_front() {
+            Some(waiting) => waiting,
+            None => {
+                let key = self.ring.pop_front()?;
+                let lane = self.lanes.get_mut(&key)?;
+                let waiting = lane.pop_front()?;
+                // An empty lane leaves, so that lanes of the past cost nothing.
+                if lane.is_empty() {
+                    self.lanes.remove(&key);
+                } else {
+                    self.ring.push_back(key);
+                }
+                waiting
+            }
+        };
+        self.len -= 1;
+        self.bytes -= waiting.bytes;
+        Some(waiting)
+    }
+
+    fn drain_where(&mut self, goes: impl Fn(&Waiting) -> bool, out: &mut Vec<Waiting>) {
+        let mut kept = Vec::with_capacity(self.len);
+        let from = out.len();
+        while let Some(waiting) = self.pop() {
+            if goes(&waiting) { out.push(waiting) } else { kept.push(waiting) }
+        }
+        for waiting in kept {
+            self.put_back(waiting);
+        }
+        // Those who waited for one that goes must find another to wait for.
+        for at in from..out.len() {
+            if let Some(key) = out[at].group.take() {
+                let mut orphans = self.groups.remove(&key).unwrap_or_default();
+                if orphans.is_empty() {
+                    continue;
+                }
+                self.grouped -= 1;
+                let mut heir = orphans.remove(0);
+                heir.group = Some(key.clone());
+                self.groups.insert(key, orphans);
+                self.put_back(heir);
+            }
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Points to read at. A linearizable read needs a read index that a quorum confirmed *after* the
+//! read began: one round asks for all readers that came before it was issued, on the leader by
+//! openraft's ReadIndex, on a follower by a call to the leader. Then the node waits until it has
+//! applied that index, and serves from its own rows.
+//!
+//! Leases are not used: after a restart a vote carries none, so a lease read could be stale.
+//!
+//! The age of what is read is the monotonic time since the confirmed round was *sent*: no wall
+//! clock is in it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jeton_core::ids::{Position, UnixMs};
+use openraft::ReadPolicy;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::time::Instant;
+
+use crate::engine::Engine;
+use crate::errors::{ProposeError, ReadError};
+use crate::peer::handler::{ConfirmedIndex, PeerLinks};
+use crate::standing::{Health, Role};
+
+/// Rounds under way at once: the second leaves while the first is answered.
+const ROUNDS_MAX: usize = 2;
+/// A round that nobody answers is given up after this long, and another one is tried.
+const ROUND_TIMEOUT: Duration = Duration::from_millis(500);
+/// Pause after a round that failed: leaders change in milliseconds, not microseconds.
+const RETRY_PAUSE: Duration = Duration::from_millis(10);
+
+/// How fresh a read must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Consistency {
+    /// Sees everything that was acknowledged before it began.
+    Linearizable,
+    /// Sees at least what this position names: read your own writes.
+    AtLeast(Position),
+    /// Sees everything that was acknowledged this long before it began.
+    Bounded(Duration),
+}
+
+/// A point at which this node may answer a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadPoint {
+    /// What the answer will reflect at least.
+    pub position: Position,
+    /// The time to judge lifetimes by.
+    pub now: UnixMs,
+    /// How long ago what this node holds was certainly the newest; `None` if that is not known.
+    pub age: Option<Duration>,
+}
+
+/// A confirmed round.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Confirmed {
+    index: ConfirmedIndex,
+    sent: Instant,
+}
+
+/// Readers that wait for a round.
+pub(crate) struct Reads {
+    waiting: Mutex<Vec<oneshot::Sender<Confirmed>>>,
+    more: Notify,
+    last: Mutex<Option<Confirmed>>,
+}
+
+impl Default for Reads {
+    fn default() -> Self {
+        Self { waiting: Mutex::default(), more: Notify::new(), last: Mutex::new(None) }
+    }
+}
+
+impl Reads {
+    /// A read index confirmed after this call.
+    pub(crate) async fn round(&self, deadline: Instant) -> Result<Confirmed, ReadError> {
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.lock().push(sender);
+        self.more.notify_one();
+        match tokio::time::timeout_at(deadline, receiver).await {
+            Ok(Ok(confirmed)) => Ok(confirmed),
+            Ok(Err(_)) => Err(ReadError::Shutdown),
+            Err(_) => Err(ReadError::DeadlineExceeded { why: "no quorum confirmed a leader" }),
+        }
+    }
+
+    /// Drops those who wait: they hear that the node stops.
+    pub(crate) fn close(&self) {
+        self.waiting.lock().clear();
+    }
+}
+
+impl Confirmed {
+    pub(crate) fn index(&self) -> ConfirmedIndex {
+        self.index
+    }
+}
+
+impl Engine {
+    /// Issues rounds for as long as the node runs.
+    pub(crate) async fn run_reads(self: Arc<Self>) {
+        let rounds = Arc::new(Semaphore::new(ROUNDS_MAX));
+        loop {
+            self.reads.more.notified().await;
+            let Ok(permit) = Arc::clone(&rounds).acquire_owned().await else { return };
+            let waiting = std::mem::take(&mut *self.reads.waiting.lock());
+            if waiting.is_empty() {
+                continue;
+            }
+            let engine = Arc::clone(&self);
+            tokio::spawn(async move {
+                engine.run_round(waiting).await;
+                drop(permit);
+            });
+        }
+    }
+
+    async fn run_round(&self, mut waiting: Vec<oneshot::Sender<Confirmed>>) {
+        loop {
+            let sent = Instant::now();
+            let asked = tokio::time::timeout(ROUND_TIMEOUT, self.ask_once(sent)).await;
+            if let Ok(Some(index)) = asked {
+                let confirmed = Confirmed { index, sent };
+                let mut last = self.reads.last.lock();
+                if last.is_none_or(|old| old.sent < sent) {
+                    *last = Some(confirmed);
+                }
+                drop(last);
+                for reader in waiting {
+                    // Its deadline may have passed meanwhile.
+                    let _ = reader.send(confirmed);
+                }
+                return;
+            }
+            waiting.retain(|reader| !reader.is_closed());
+            if waiting.is_empty() || *self.health.borrow() == Health::Stopping {
+                return;
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// One attempt, by whichever way leads to the leader now.
+    async fn ask_once(&self, sent: Instant) -> Option<ConfirmedIndex> {
+        match self.standing().role {
+            Role::Leader => {
+                let linearizer = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
+                let index = linearizer.ok()?.read_log_id().index();
+                Some(ConfirmedIndex { index, stamp: self.stamp(Instant::now()).unwrap_or_default() })
+            }
+            Role::Follower { leader, member } => {
+                let asked = self.peers.read_index(leader, &member, sent + ROUND_TIMEOUT).await;
+                asked.inspect_err(|error| tracing::debug!(%error, "no read index")).ok()
+            }
+            Role::Nobody => None,
+        }
+    }
+
+    /// The stamp that this node would make now as leader.
+    pub(crate) fn stamp(&self, now: Instant) -> Option<UnixMs> {
+        let configs = Arc::clone(&self.standing.borrow().configs);
+        self.stamps.report(self.id, self.clock.wall(), now);
+        self.stamps.stamp(&configs, self.machine_clock(), now)
+    }
+
+    /// A linearizable point.
+    pub(crate) async fn confirmed(&self, deadline: Instant) -> Result<ReadPoint, ReadError> {
+        let confirmed = self.reads.round(deadline).await?;
+        self.applied(confirmed.index.index, deadline).await?;
+        Ok(self.point(confirmed.index.stamp, Some(confirmed.sent.elapsed())))
+    }
+
+    /// A point of the asked consistency.
+    pub(crate) async fn read_point(
+        &self,
+        consistency: Consistency,
+        deadline: Instant,
+    ) -> Result<ReadPoint, ReadError> {
+        if let Some(why) = self.not_serving() {
+            return Err(ReadError::NotServing { why });
+        }
+        match consistency {
+            Consistency::Linearizable => self.confirmed(deadline).await,
+            Consistency::AtLeast(position) => self.at_least(position, deadline).await,
+            Consistency::Bounded(age_max) => self.bounded(age_max, deadline).await,
+        }
+    }
+
+    async fn at_least(&self, wanted: Position, deadline: Instant) -> Result<ReadPoint, ReadError> {
+        let base = self.progress.base.load(std::sync::atomic::Ordering::Acquire);
+        let index = (wanted.0 >> Position::PLACE_BITS).saturating_sub(base);
+        self.applied(index, deadline).await?;
+        let last = *self.reads.last.lock();
+        let reached = last.filter(|last| last.index.index <= self.applied_now());
+        let estimate = self.stamps.estimate(Instant::now()).unwrap_or_default();
+        Ok(self.point(estimate, reached.map(|last| last.sent.elapsed())))
+    }
+
+    async fn bounded(&self, age_max: Duration, deadline: Instant) -> Result<ReadPoint, ReadError> {
+        loop {
+            let last = *self.reads.last.lock();
+            if let Some(last) = last
+                && last.sent.elapsed() <= age_max
+                && last.index.index <= self.applied_now()
+            {
+                return Ok(self.point(last.index.stamp, Some(last.sent.elapsed())));
+            }
+            let fresh = self.reads.round(deadline).await?;
+            self.applied(fresh.index.index, deadline).await?;
+            let age = fresh.sent.elapsed();
+            // A bound shorter than a round trip can only be met by a linearizable point.
+            if age <= age_max || age_max < ROUND_TIMEOUT {
+                return Ok(self.point(fresh.index.stamp, Some(age)));
+            }
+        }
+    }
+
+    fn applied_now(&self) -> u64 {
+        *self.progress.applied.borrow()
+    }
+
+    async fn applied(&self, index: u64, deadline: Instant) -> Result<(), ReadError> {
+        if self.applied_now() >= index {
+            return Ok(());
+        }
+        let mut applied = self.progress.applied.subscribe();
+        let reached = applied.wait_for(|now| *now >= index);
+        match tokio::time::timeout_at(deadline, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(ReadError::Shutdown),
+            Err(_) => Err(ReadError::DeadlineExceeded { why: "this node lags behind" }),
+        }
+    }
+
+    fn point(&self, stamp: UnixMs, age: Option<Duration>) -> ReadPoint {
+        let position = self.progress.position.load(std::sync::atomic::Ordering::Acquire);
+        ReadPoint {
+            position: Position(position),
+            now: stamp.max(self.machine_clock()),
+            age,
+        }
+    }
+}
+
+impl From<&ReadError> for ProposeError {
+    /// For commands that only a read could settle: none of them was proposed.
+    fn from(error: &ReadError) -> Self {
+        match error {
+            ReadError::DeadlineExceeded { .. } => Self::DeadlineExceeded { sent: false },
+            ReadError::Shutdown => Self::Shutdown,
+            ReadError::NotServing { why } => Self::NotServing { why: Arc::clone(why) },
+        }
+    }
+}

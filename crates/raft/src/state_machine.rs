@@ -1,0 +1,407 @@
+//! openraft's state machine over [`jeton_core::machine::Machine`] and [`jeton_storage`]'s state,
+//! applied on a thread of its own.
+//!
+//! Each log entry is one commit of the state: its rows and a marker (log id, membership, the
+//! machine's counters) become visible together, then its replies leave. A crash at any point leaves
+//! the state at the last checkpoint's marker, and the log from there on is applied again: the
+//! machine is deterministic, so the rows come out the same, and the replies that were lost are told
+//! again to retries by the remembered ones.
+//!
+//! An error here stops the node: a replica that skipped an entry would differ from the others.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+
+use bytes::Bytes;
+use futures::{Stream, StreamExt};
+use jeton_core::codec;
+use jeton_core::command::Entry as CoreEntry;
+use jeton_core::ids::{LogIndex, Position};
+use jeton_core::machine::{Machine, Meta};
+use jeton_core::reply::{Event, Replies, Reply, StateDigest};
+use jeton_storage::log::RaftLog;
+use jeton_storage::state::{Marker, State};
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{oneshot, watch};
+
+use crate::snapshot::{self, SnapshotBuilder, SnapshotFile};
+use crate::types::{
+    Applied, Entry, FormError, LogId, Membership, Payload, Snapshot, SnapshotMeta,
+    StoredMembership, TypeConfig, decode_membership, encode_membership, log_id,
+};
+use crate::worker;
+
+/// Entries handed to the applying thread at once.
+const CHUNK_ENTRIES: usize = 64;
+/// Digests remembered, by position.
+const DIGESTS_MAX: usize = 64;
+/// A marker is small: counters, and a membership of at most a few dozen nodes.
+const MARKER_BYTES_MAX: usize = 1024 * 1024;
+
+/// Where security events go, on every node, in order, from the thread that applies. Must not block.
+pub trait EventSink: Send + Sync {
+    /// One event.
+    fn event(&self, event: Event);
+}
+
+/// What a marker of the state holds beside its index: stored with every checkpoint and base.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct MarkerForm {
+    meta: Meta,
+    applied: Option<(u64, u64, u64)>,
+    membership_at: Option<(u64, u64, u64)>,
+    membership: Bytes,
+}
+
+impl MarkerForm {
+    /// Reads a marker.
+    ///
+    /// # Errors
+    /// [`FormError`] if another program version wrote it.
+    pub fn decode(opaque: &[u8]) -> Result<Self, FormError> {
+        codec::decode(opaque, MARKER_BYTES_MAX)
+            .map_err(|source| FormError::Decode { what: "a marker of the state", source })
+    }
+
+    /// That of a view: an empty state has none.
+    ///
+    /// # Errors
+    /// [`FormError`] if another program version wrote it.
+    pub fn of(marker: Option<&Marker>) -> Result<Self, FormError> {
+        marker.map_or_else(|| Ok(Self::default()), |marker| Self::decode(&marker.opaque))
+    }
+
+    /// The machine's counters.
+    #[must_use]
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// The last entry applied.
+    #[must_use]
+    pub fn applied(&self) -> Option<LogId> {
+        self.applied.map(from_parts)
+    }
+
+    /// The last membership applied.
+    ///
+    /// # Errors
+    /// [`FormError`] if another program version wrote it.
+    pub fn membership(&self) -> Result<StoredMembership, FormError> {
+        let membership = if self.membership.is_empty() {
+            Membership::default()
+        } else {
+            decode_membership(&self.membership)?
+        };
+        Ok(StoredMembership::new(self.membership_at.map(from_parts), membership))
+    }
+}
+
+fn parts(id: &LogId) -> (u64, u64, u64) {
+    (id.committed_leader_id().term, id.committed_leader_id().node_id, id.index())
+}
+
+fn from_parts((term, node, index): (u64, u64, u64)) -> LogId {
+    log_id(term, node, index)
+}
+
+/// How far this node has applied, for those who wait for it.
+pub(crate) struct Progress {
+    /// Index of the last applied entry.
+    pub(crate) applied: watch::Sender<u64>,
+    /// The machine's base: positions are (base + index) × 2¹¹ + place.
+    pub(crate) base: AtomicU64,
+    /// The machine's clock.
+    pub(crate) clock: AtomicU64,
+    /// The last command's position.
+    pub(crate) position: AtomicU64,
+    /// Newest digests, oldest first.
+    pub(crate) digests: Mutex<VecDeque<(Position, StateDigest)>>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            applied: watch::Sender::new(0),
+            base: AtomicU64::new(0),
+            clock: AtomicU64::new(0),
+            position: AtomicU64::new(0),
+            digests: Mutex::new(VecDeque::new()),
+        }
+    }
+}
+
+enum Job {
+    Apply(Vec<EntryResponder<TypeConfig>>, oneshot::Sender<io::Result<()>>),
+    Install(SnapshotFile, oneshot::Sender<io::Result<()>>),
+    Applied(oneshot::Sender<io::Result<(Option<LogId>, StoredMembership)>>),
+}
+
+/// Handle on the applying thread. The thread ends when the last handle is dropped.
+#[derive(Clone)]
+pub struct StateMachine {
+    jobs: mpsc::Sender<Job>,
+    state: State,
+    log: RaftLog,
+}
+
+impl StateMachine {
+    /// Starts the applying thread over an open state.
+    ///
+    /// # Errors
+    /// If the state's marker was written by another program version, or no thread can be started.
+    pub(crate) fn start(
+        state: State,
+        log: RaftLog,
+        progress: Arc<Progress>,
+        events: Option<Arc<dyn EventSink>>,
+    ) -> io::Result<Self> {
+        let mut applier = Applier {
+            machine: Machine::new(),
+            applied: None,
+            membership: StoredMembership::default(),
+            membership_bytes: Bytes::new(),
+            state: state.clone(),
+            progress,
+            events,
+        };
+        applier.restore()?;
+        let (jobs, inbox) = mpsc::channel();
+        worker::start("jeton-apply", move || applier.run(&inbox))?;
+        Ok(Self { jobs, state, log })
+    }
+
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<io::Result<T>>) -> Job) -> io::Result<T> {
+        let (sender, receiver) = oneshot::channel();
+        let gone = || io::Error::other("the applying thread has ended");
+        self.jobs.send(job(sender)).map_err(|_| gone())?;
+        receiver.await.map_err(|_| gone())?
+    }
+
+    /// Makes everything applied so far durable in the state, without a new base.
+    pub(crate) async fn checkpoint(&self) -> io::Result<Option<Marker>> {
+        let (state, log) = (self.state.clone(), self.log.clone());
+        worker::run("jeton-checkpoint", move || {
+            let synced = |index| log.wait_synced(index).map_err(Into::into);
+            state.checkpoint(&synced).map_err(io::Error::other)
+        })
+        .await?
+    }
+
+    /// Builds a base file of what the last checkpoint holds. `false`: it gave up, try later.
+    pub(crate) async fn build_base(&self) -> io::Result<bool> {
+        self.checkpoint().await?;
+        let state = self.state.clone();
+        let base = worker::run("jeton-base", move || state.build_base()).await?;
+        Ok(base.map_err(io::Error::other)?.is_some())
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = SnapshotFile;
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        self.ask(Job::Applied).await
+    }
+
+    async fn apply<Strm>(&mut self, entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + Send,
+    {
+        // Reading is a look into memory but for the oldest entries, so a chunk fills at once.
+        let mut chunks = entries.ready_chunks(CHUNK_ENTRIES);
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.into_iter().collect::<io::Result<Vec<_>>>()?;
+            self.ask(|done| Job::Apply(chunk, done)).await?;
+        }
+        Ok(())
+    }
+
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<SnapshotBuilder> {
+        (force || self.state.base().is_some())
+            .then(|| SnapshotBuilder { machine: self.clone(), force })
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        SnapshotBuilder { machine: self.clone(), force: true }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        _meta: &SnapshotMeta,
+        snapshot: SnapshotFile,
+    ) -> Result<(), io::Error> {
+        self.ask(|done| Job::Install(snapshot, done)).await
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        snapshot::current(&self.state)
+    }
+}
+
+/// The applying thread's own things.
+struct Applier {
+    machine: Machine,
+    applied: Option<LogId>,
+    membership: StoredMembership,
+    membership_bytes: Bytes,
+    state: State,
+    progress: Arc<Progress>,
+    events: Option<Arc<dyn EventSink>>,
+}
+
+impl Applier {
+    fn run(mut self, inbox: &mpsc::Receiver<Job>) {
+        // Whoever asked and has gone is shutting down: nobody is left to be told.
+        while let Ok(job) = inbox.recv() {
+            match job {
+                Job::Apply(chunk, done) => {
+                    let _ = done.send(self.apply_chunk(chunk));
+                }
+                Job::Install(file, done) => {
+                    let _ = done.send(self.install(&file));
+                }
+                Job::Applied(done) => {
+                    let _ = done.send(Ok((self.applied, self.membership.clone())));
+                }
+            }
+        }
+    }
+
+    /// Takes up what the state's marker says.
+    fn restore(&mut self) -> io::Result<()> {
+        let form = {
+            let view = self.state.view();
+            MarkerForm::of(view.marker()).map_err(io::Error::other)?
+        };
+        self.machine = Machine::restore(form.meta());
+        self.applied = form.applied();
+        self.membership = form.membership().map_err(io::Error::other)?;
+        self.membership_bytes = form.membership;
+        self.publish(self.applied.map_or(0, |id| id.index()));
+        Ok(())
+    }
+
+    /// Tells those who wait how far this node is: after the rows are visible, never before.
+    fn publish(&self, index: u64) {
+        let meta = self.machine.meta();
+        self.progress.base.store(meta.base, Ordering::Release);
+        self.progress.clock.store(meta.clock.0, Ordering::Release);
+        self.progress.position.store(meta.position.0, Ordering::Release);
+        self.progress.applied.send_replace(index);
+    }
+
+    fn apply_chunk(&mut self, chunk: Vec<EntryResponder<TypeConfig>>) -> io::Result<()> {
+        for (entry, responder) in chunk {
+            let replies = self.apply(entry, responder.is_some())?;
+            if let Some(responder) = responder {
+                responder.send(Applied { replies });
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, entry: Entry, wanted: bool) -> io::Result<Vec<Reply>> {
+        let id = entry.log_id;
+        let mut changes = self.state.begin().map_err(io::Error::other)?;
+        let mut out = Collected {
+            wanted,
+            replies: Vec::new(),
+            digest: None,
+            events: self.events.as_deref(),
+        };
+        match entry.payload {
+            Payload::Blank => {}
+            Payload::Membership(membership) => {
+                self.membership_bytes = encode_membership(&membership);
+                self.membership = StoredMembership::new(Some(id), membership);
+            }
+            Payload::Normal(proposal) => {
+                let core: Arc<CoreEntry> = match proposal.entry {
+                    Some(decoded) => decoded,
+                    None => {
+                        Arc::new(codec::decode_entry(&proposal.bytes).map_err(io::Error::other)?)
+                    }
+                };
+                self.machine
+                    .apply(&mut changes, LogIndex(id.index()), &core, &mut out)
+                    .map_err(io::Error::other)?;
+            }
+        }
+        let (replies, digest) = (out.replies, out.digest);
+        self.applied = Some(id);
+        let marker = self.marker(&id);
+        changes.commit(marker);
+        if let Some(digest) = digest {
+            self.remember_digest(digest);
+        }
+        self.publish(id.index());
+        Ok(replies)
+    }
+
+    fn marker(&self, id: &LogId) -> Marker {
+        let form = MarkerForm {
+            meta: self.machine.meta().clone(),
+            applied: Some(parts(id)),
+            membership_at: self.membership.log_id().as_ref().map(parts),
+            membership: self.membership_bytes.clone(),
+        };
+        Marker {
+            index: id.index(),
+            rows: self.machine.meta().rows,
+            opaque: codec::encode(&form).into(),
+        }
+    }
+
+    fn remember_digest(&self, digest: (Position, StateDigest)) {
+        let mut digests = self.progress.digests.lock();
+        if digests.len() >= DIGESTS_MAX {
+            digests.pop_front();
+        }
+        digests.push_back(digest);
+    }
+
+    fn install(&mut self, file: &SnapshotFile) -> io::Result<()> {
+        self.state.install(&file.path).map_err(io::Error::other)?;
+        self.progress.digests.lock().clear();
+        self.restore()
+    }
+}
+
+/// Collects an entry's replies for its proposer, and passes events on.
+struct Collected<'a> {
+    wanted: bool,
+    replies: Vec<Reply>,
+    digest: Option<(Position, StateDigest)>,
+    events: Option<&'a dyn EventSink>,
+}
+
+impl Replies for Collected<'_> {
+    fn wanted(&self) -> bool {
+        self.wanted
+    }
+
+    fn reply(&mut self, place: usize, reply: Reply) {
+        debug_assert_eq!(place, self.replies.len(), "replies come in the order of the commands");
+        self.replies.push(reply);
+    }
+
+    fn digest(&mut self, position: Position, digest: StateDigest) {
+        self.digest = Some((position, digest));
+    }
+
+    fn event(&mut self, event: Event) {
+        if let Some(sink) = self.events {
+            sink.event(event);
+        }
+    }
+}
