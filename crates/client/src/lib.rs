@@ -1,1 +1,69 @@
+//! The Rust client of Jeton.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use jeton_client::{Client, Config, NewFamily, RotateContext, Rotation};
+//!
+//! # async fn run() -> Result<(), jeton_client::Error> {
+//! let client = Client::connect(Config::new(["127.0.0.1:7401", "127.0.0.1:7402"])).await?;
+//! let acme = client.tenant("acme")?;
+//! let deadline = Duration::from_secs(5);
+//!
+//! let new = NewFamily::new("alice", "web").device("laptop");
+//! let issued = acme.create_family(new, deadline).await?;
+//! match acme.rotate(&issued.token, RotateContext::new("web"), deadline).await? {
+//!     // The identical successor for every concurrent caller.
+//!     Rotation::Rotated(issued) | Rotation::Replayed(issued) => {
+//!         respond_with(issued.token.expose().expose());
+//!     }
+//!     Rotation::Superseded { .. } => { /* a sibling holds a newer token: use that */ }
+//!     Rotation::Refused(why) => println!("sign in again: {why:?}"),
+//! }
+//! # Ok(())
+//! # }
+//! # fn respond_with(_: &str) {}
+//! ```
+//!
+//! * Secrets are minted and sealed here: the cluster sees digests and seals, never a usable token.
+//! * Everything outstanding at once travels together; see `transport` for how, and for what a
+//!   broken connection leaves behind.
+//! * After a failure, mutations are repeated under the same name and with the same minted secret,
+//!   so that nothing happens twice. When the deadline comes first, the error says whether the
+//!   outcome is unknown.
 
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod admin;
+mod answer;
+mod client;
+mod config;
+mod entropy;
+mod error;
+mod family;
+mod id;
+mod seal;
+mod tenant;
+mod token;
+mod transport;
+mod words;
+
+pub use answer::{Read, Revocation, Revoked, Rotation, Updated, Validation};
+pub use client::{Client, Deadline};
+pub use config::Config;
+pub use entropy::{Entropy, EntropyError, OsEntropy, SeededEntropy};
+pub use error::{Error, Violation};
+pub use family::{Check, Cut, FamilyUpdate, NewFamily, RotateContext};
+pub use id::IntoId;
+pub use jeton_core::ids::{
+    ClientId, ClusterId, DeviceId, FamilyId, Generation, IdError, Kid, Position, RequestId,
+    SubjectId, TenantId, UnixMs,
+};
+pub use jeton_core::reply::{
+    FamilyView, Refusal, Reuse, ReuseClass, RevocationCause, RevokedBy, TenantView,
+};
+pub use jeton_core::token::{TokenError, TokenText};
+pub use jeton_wire::decode::Consistency;
+pub use seal::SealError;
+pub use tenant::Tenant;
+pub use token::{Issued, RefreshToken};

@@ -1,4 +1,5 @@
-//! What may be asked of the state machine. Every write of the system is a [`Command`] in an [`Entry`].
+//! What may be asked of the state machine. Every write of the system is a [`Command`] in an
+//! [`Entry`].
 //!
 //! Variants are only ever appended (bincode numbers them), and golden files pin their bytes.
 

@@ -55,7 +55,8 @@ macro_rules! text_id {
         pub struct $name(Arc<str>);
 
         impl $name {
-            #[doc = concat!("Checks and wraps a ", $what, ": 1 to 256 bytes of UTF-8 without control characters.")]
+            #[doc = concat!("Checks and wraps a ", $what, ": 1 to 256 bytes of UTF-8 without")]
+            /// control characters.
             ///
             /// # Errors
             /// [`IdError`] says what was wrong.

@@ -1,7 +1,7 @@
 //! The state machine of Jeton: commands, replies, rows and rules. Pure, synchronous, deterministic.
 //!
-//! No clock, no randomness, no I/O, no order of a hash map: the same entries give the same rows, the
-//! same replies and the same digest on every node, today and in a replay.
+//! No clock, no randomness, no I/O, no order of a hash map: the same entries give the same rows,
+//! the same replies and the same digest on every node, today and in a replay.
 //!
 //! ```text
 //!  Entry { stamp, commands } ──► machine::apply ──► replies and events

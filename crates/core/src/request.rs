@@ -2,10 +2,13 @@
 //!
 //! A judged reply is kept in a row under (tenant, request id), with a digest of the request, for
 //! twice [`limits::REQUEST_TTL`]: no request that is young enough to be admitted can be older than
-//! what remembers it. The reply's row, its entry in the expiry index and what the command did are
-//! one change: a crash keeps all of it or nothing.
+//! what remembers it. Refusals too: a late copy of what was refused must not succeed. The reply's
+//! row, its entry in the expiry index and what the command did are one change: a crash keeps all
+//! of it or nothing.
 //!
 //! Not here: rotations are remembered in their family's row, and `Touch` can be repeated as it is.
+//! So that a rotation stays one read and one write, its name is told from others of its family
+//! only, not from those of other kinds of requests.
 
 use serde::{Deserialize, Serialize};
 
@@ -82,9 +85,6 @@ pub(crate) fn remember<T: Tables, R: Replies>(
     operation: &Operation,
     reply: &Reply,
 ) -> Result<(), TablesError> {
-    if !is_worth_remembering(reply) {
-        return Ok(());
-    }
     let alive = match operation {
         Operation::CreateFamily(wish) => Some(wish.family),
         Operation::UpdateFamily(wish) => Some(wish.family),
@@ -97,16 +97,4 @@ pub(crate) fn remember<T: Tables, R: Replies>(
     expiry::schedule_new(turn, &key, old.as_ref(), remembered.forgotten_at());
     turn.put(key, old.as_ref(), encode(&remembered));
     Ok(())
-}
-
-/// What depends only on the request itself is answered alike without being remembered.
-fn is_worth_remembering(reply: &Reply) -> bool {
-    !matches!(
-        reply.outcome,
-        Err(Refusal::Invalid { .. }
-            | Refusal::LimitReached { .. }
-            | Refusal::TenantUnknown
-            | Refusal::StaleRequest
-            | Refusal::NameReused)
-    )
 }

@@ -94,3 +94,36 @@ impl Tables for MemTables {
         self.rows.remove(key);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(tables: &MemTables, from: &[u8], to: &[u8], rows_max: usize) -> Vec<Bytes> {
+        let rows = tables.scan(from, to, rows_max).unwrap();
+        rows.into_iter().map(|(key, _)| key).collect()
+    }
+
+    #[test]
+    fn a_scan_is_ordered_bounded_and_half_open() {
+        let mut tables = MemTables::new();
+        for key in [b"b", b"a", b"d", b"c"] {
+            tables.put(key.to_vec(), vec![1]);
+        }
+        assert_eq!(keys(&tables, b"a", b"d", 9), ["a", "b", "c"].map(Bytes::from));
+        assert_eq!(keys(&tables, b"b", b"zz", 2), ["b", "c"].map(Bytes::from));
+        assert!(keys(&tables, b"c", b"c", 9).is_empty());
+        assert!(keys(&tables, b"d", b"a", 9).is_empty(), "an inverted range is an empty one");
+    }
+
+    #[test]
+    fn the_last_write_is_what_is_read() {
+        let mut tables = MemTables::new();
+        tables.delete(b"a");
+        tables.put(b"a".to_vec(), vec![1]);
+        tables.put(b"a".to_vec(), Vec::new());
+        assert_eq!(tables.get(b"a").unwrap(), Some(Bytes::new()), "empty is not absent");
+        tables.delete(b"a");
+        assert_eq!(tables.get(b"a").unwrap(), None);
+    }
+}

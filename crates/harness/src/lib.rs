@@ -14,7 +14,10 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod cluster;
 pub mod history;
 pub mod ports;
 pub mod process;
 pub mod recorder;
+pub mod survey;
+pub mod workload;

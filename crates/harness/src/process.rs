@@ -53,7 +53,14 @@ impl Process {
             .open(&self.spec.log)
             .with_context(|| format!("can't open log {}", self.spec.log.display()))?;
         let errors = log.try_clone().context("can't share the log between output and errors")?;
-        let child = Command::new(&self.spec.binary)
+        let mut command = Command::new(&self.spec.binary);
+        // What the flags say must be all: the environment configures nodes, too.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("JETON_") {
+                command.env_remove(name);
+            }
+        }
+        let child = command
             .args(&self.spec.args)
             .stdin(Stdio::null())
             .stdout(log)
@@ -133,6 +140,16 @@ impl Process {
     fn remember_cpu(&mut self) {
         self.cpu_before = self.cpu_time();
     }
+}
+
+/// Whether a directory is in memory, so that its syncs promise nothing.
+pub fn is_in_memory(dir: &Path) -> Result<bool> {
+    const TMPFS: i64 = 0x0102_1994;
+    const RAMFS: i64 = 0x8584_58f6;
+    let kind = rustix::fs::statfs(dir).context("can't ask for the file system")?.f_type;
+    // Of another width on other machines.
+    #[allow(clippy::useless_conversion)]
+    Ok([TMPFS, RAMFS].contains(&i64::from(kind)))
 }
 
 /// CPU time that a process has used, from `/proc/<pid>/stat`.

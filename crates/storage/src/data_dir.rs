@@ -12,7 +12,8 @@
 //!
 //! - before the rename: no stamp, perhaps a temporary file, which counts as empty;
 //! - after the rename, before the directory is synced: no stamp or the whole stamp. Nobody was told
-//!   yet that it is there, and stamping again gives the same result.
+//!   yet that it is there, and stamping again gives the same result. The next start syncs the
+//!   directory before it says that it is stamped.
 //!
 //! It never looks into what the others keep in the directory.
 
@@ -173,6 +174,8 @@ impl DataDir {
         let stamp = read_stamp(disk.as_ref(), path)?;
         if let Some(stamp) = stamp {
             check(path, stamp, expect)?;
+            // The process that wrote it may have died between the rename and this.
+            disk.sync_dir(path).map_err(io_error("sync", path))?;
         }
         Ok(Self { disk, path: path.to_owned(), stamp: Mutex::new(stamp), _lock: lock })
     }

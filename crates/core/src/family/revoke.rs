@@ -13,7 +13,7 @@ use crate::turn::Turn;
 
 use super::{Loaded, Place, Standing};
 
-/// Writes the death of a family that was alive.
+/// Writes the death of a family that was not dead.
 pub(crate) fn kill<T: Tables, R: Replies>(
     turn: &mut Turn<'_, T, R>,
     id: &TenantId,
@@ -89,8 +89,9 @@ fn end<T: Tables, R: Replies>(
 ) -> Done {
     match loaded.standing(turn.now, turn.now) {
         Standing::Gone => Done::NothingToRevoke,
-        Standing::Revoked(_) | Standing::Expired { .. } => Done::Revoked { already: true },
-        Standing::Alive => {
+        Standing::Revoked(_) => Done::Revoked { already: true },
+        // What has expired may still be asked for by a request that is judged by when it began.
+        Standing::Alive | Standing::Expired { .. } => {
             let by = RevokedBy { cause, position: turn.position, at: turn.now, reason };
             kill(turn, id, family, &mut loaded, by);
             Done::Revoked { already: false }

@@ -1,4 +1,8 @@
 //! Whether a family lives: rows 1 to 3 of the contract's table, which come first everywhere.
+//!
+//! It ended when the first of its causes did: retention counts from there. Only the newest cutoff
+//! of a key is kept, so cutting the same once more lets answers name a cause again that they no
+//! longer named; nothing ever comes back to life.
 
 use crate::ids::UnixMs;
 use crate::limits;

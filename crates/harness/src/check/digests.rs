@@ -27,7 +27,7 @@ pub(super) fn check(nodes: &[NodeView], verdict: &mut Verdict) {
 }
 
 /// The newest position that every node reported a digest at.
-pub(super) fn common_position(nodes: &[NodeView]) -> Option<Position> {
+pub fn common_position(nodes: &[NodeView]) -> Option<Position> {
     let (first, others) = nodes.split_first()?;
     let shared = |at: &&Position| others.iter().all(|n| n.digests.contains_key(*at));
     first.digests.keys().rev().find(shared).copied()

@@ -14,6 +14,8 @@ mod stolen;
 #[cfg(test)]
 mod tests;
 
+pub use digests::common_position;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 

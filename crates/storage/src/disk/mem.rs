@@ -19,7 +19,8 @@ const SECTOR_BYTES: usize = 512;
 /// What a crash takes with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
-    /// Nothing: the process was killed, the system wrote everything later.
+    /// Nothing: only the process was killed. What was not synced is still there, and still not
+    /// synced: the next crash may take it.
     Nothing,
     /// All that was not synced.
     Unsynced,
@@ -100,43 +101,14 @@ impl MemDisk {
     /// faults are over, except that a small disk stays small.
     pub fn crash(&self, loss: Loss) {
         let state = &mut *self.state.lock();
-        let mut random = Random(if let Loss::Some(seed) = loss { seed } else { 0 });
-        let kept = |random: &mut Random| match loss {
-            Loss::Nothing => true,
-            Loss::Unsynced => false,
-            Loss::Some(_) => random.coin(),
-        };
-        for change in std::mem::take(&mut state.names_pending) {
-            if kept(&mut random) {
-                apply_names(&mut state.names_synced, &change);
+        match loss {
+            Loss::Nothing => {}
+            Loss::Unsynced => state.lose(|| false),
+            Loss::Some(seed) => {
+                let mut random = Random(seed);
+                state.lose(|| random.coin());
             }
         }
-        for inode in &mut state.inodes {
-            for change in std::mem::take(&mut inode.pending) {
-                match change {
-                    Change::SetLen(len) if kept(&mut random) => inode.synced.resize(len, 0),
-                    Change::SetLen(_) => {}
-                    Change::Write { at, bytes } => {
-                        for (at, sector) in sectors(at, &bytes) {
-                            if kept(&mut random) {
-                                write(&mut inode.synced, at, sector);
-                            }
-                        }
-                    }
-                }
-            }
-            inode.content.clone_from(&inode.synced);
-        }
-        let names = &state.names_synced;
-        let reachable = |path: &Path| {
-            path.ancestors().skip(1).all(|dir| is_root(dir) || names.get(dir) == Some(&Node::Dir))
-        };
-        state.names = names
-            .iter()
-            .filter(|(path, _)| reachable(path))
-            .map(|(p, n)| (p.clone(), *n))
-            .collect();
-        state.names_synced = state.names.clone();
         state.epoch += 1;
         state.locks.clear();
         state.syncs_fail = false;
@@ -343,6 +315,38 @@ impl Drop for MemLock {
 }
 
 impl State {
+    /// Keeps of what was not synced what `kept` says, and of that only what has a name.
+    fn lose(&mut self, mut kept: impl FnMut() -> bool) {
+        for change in std::mem::take(&mut self.names_pending) {
+            if kept() {
+                apply_names(&mut self.names_synced, &change);
+            }
+        }
+        for inode in &mut self.inodes {
+            for change in std::mem::take(&mut inode.pending) {
+                match change {
+                    Change::SetLen(len) if kept() => inode.synced.resize(len, 0),
+                    Change::SetLen(_) => {}
+                    Change::Write { at, bytes } => {
+                        for (at, sector) in sectors(at, &bytes) {
+                            if kept() {
+                                write(&mut inode.synced, at, sector);
+                            }
+                        }
+                    }
+                }
+            }
+            inode.content.clone_from(&inode.synced);
+        }
+        let names = &self.names_synced;
+        let reachable = |path: &Path| {
+            path.ancestors().skip(1).all(|dir| is_root(dir) || names.get(dir) == Some(&Node::Dir))
+        };
+        let found = names.iter().filter(|(path, _)| reachable(path));
+        self.names = found.map(|(path, node)| (path.clone(), *node)).collect();
+        self.names_synced = self.names.clone();
+    }
+
     /// Counts a call that changes something. An error if the disk has stopped; else whether it
     /// still works after this call: if not, the call is to have its effect and to fail.
     fn call(&mut self) -> io::Result<bool> {

@@ -21,10 +21,15 @@ struct RealFile(File);
 #[allow(clippy::disallowed_methods, reason = "this is the seam that the others go through")]
 impl Disk for RealDisk {
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        if dir.as_os_str().is_empty() || dir.is_dir() {
-            return Ok(());
+        let Some(parent) = dir.parent() else { return Ok(()) };
+        if dir.is_dir() {
+            // Whoever made it may have died before it was durable. A directory above that can't be
+            // read, and so can't be synced either, is not one that we could have made it in.
+            return match self.sync_dir(parent) {
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+                other => other,
+            };
         }
-        let parent = dir.parent().unwrap_or(Path::new("."));
         self.create_dir_all(parent)?;
         match std::fs::create_dir(dir) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && dir.is_dir() => {}

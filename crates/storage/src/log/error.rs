@@ -49,7 +49,10 @@ pub enum LogError {
         why: String,
     },
     /// A segment that must be there is not.
-    #[error("{} is missing: {why}; restore this node's directory, or replace it by a new one", file.display())]
+    #[error(
+        "{} is missing: {why}; restore this node's directory, or replace it by a new one",
+        file.display()
+    )]
     Missing {
         /// The segment.
         file: PathBuf,
@@ -116,6 +119,10 @@ pub enum LogError {
 impl LogError {
     pub(super) fn io(what: &'static str, file: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { what, file: file.to_owned(), source: Arc::new(source) }
+    }
+
+    pub(super) fn sync(file: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Sync { file: file.to_owned(), source: Arc::new(source) }
     }
 
     pub(super) fn damaged(file: &Path, offset: usize, why: impl Into<String>) -> Self {

@@ -41,8 +41,10 @@
 //! remains:** if power fails before the system has written that note *and* the bytes of the very
 //! last batch change, then that looks like a torn batch, and an acknowledged batch is cut off. It
 //! is reported as torn. Everything else is refused, with file and offset, and nothing is changed.
-//! Nor can the log know that all of its files are gone: then it is a new log, and whoever keeps the
-//! state next to it must notice that.
+//!
+//! Two losses leave no trace in the files: all bytes from some record on turn to zeros, up to the
+//! end of the live segment (that is what an unwritten segment looks like), and all files are gone
+//! (that is a new log). Whoever keeps the state next to the log must compare the two.
 
 mod cache;
 mod error;

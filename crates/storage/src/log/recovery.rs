@@ -11,8 +11,8 @@
 //! | something else | a batch that a crash cut short: zeroed, synced, and reported |
 //!
 //! Zeroing leaves, if it is cut short itself, a shorter torn batch: the next start does it again.
-//! Before anything is reported to be in the log the live segment is synced: after the death of a
-//! process its last writes may be in the system's memory only.
+//! Before anything is reported to be in the log, its files and the directory are synced: after the
+//! death of a process its last writes may be in the system's memory only.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -76,6 +76,7 @@ pub fn recover(disk: &dyn Disk, dir: &Path, segment_bytes: u64) -> Result<Recove
         segment::create(disk, dir, 1, segment_bytes)?;
         sequences.push(1);
     }
+    disk.sync_dir(dir).map_err(LogError::io("sync", dir))?;
     let mut replay = Replay { dir: dir.to_owned(), ..Replay::default() };
     for sequence in sequences {
         let path = segment::path(dir, sequence);
@@ -137,6 +138,7 @@ impl Replay {
         }
         self.index.add_segment(sequence, Arc::clone(&file), self.kept.next);
         let end = self.records(sequence, content)?;
+        file.sync().map_err(LogError::sync(&segment::path(&self.dir, sequence)))?;
         self.last = Some((sequence, matches!(end, End::Sealed)));
         if let End::At(at) = end {
             self.torn = self.judge_tail(sequence, content, at)?;
@@ -245,12 +247,12 @@ impl Replay {
         if !self.kept.is_empty() && first.is_none_or(|first| first > self.kept.first) {
             return Err(self.missing(oldest.saturating_sub(1), "entries not purged were in it"));
         }
-        let path = segment::path(&self.dir, tail.sequence);
         if let Some(torn) = &self.torn {
             let zeros = vec![0; torn.bytes as usize];
-            tail.file.write_at(&zeros, torn.offset).map_err(LogError::io("write", &path))?;
+            let path = &torn.file;
+            tail.file.write_at(&zeros, torn.offset).map_err(LogError::io("write", path))?;
+            tail.file.sync().map_err(LogError::sync(path))?;
         }
-        tail.file.sync().map_err(|source| LogError::Sync { file: path, source: source.into() })?;
         let unneeded = self.index.remove_unneeded();
         let report = LogReport {
             segments: self.index.segments(),

@@ -127,10 +127,8 @@ impl Writer {
     pub fn sync(&mut self) -> Result<(), LogError> {
         self.write_out()?;
         if self.dirty {
-            self.tail.file.sync().map_err(|source| LogError::Sync {
-                file: segment::path(&self.dir, self.tail.sequence),
-                source: Arc::new(source),
-            })?;
+            let path = segment::path(&self.dir, self.tail.sequence);
+            self.tail.file.sync().map_err(LogError::sync(&path))?;
             self.syncs += 1;
             self.synced_to = self.tail.at;
             (self.dirty, self.marked) = (false, false);

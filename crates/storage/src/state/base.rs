@@ -4,16 +4,16 @@
 //! one reads every row and compares their digest with what the state machine counted: it is the
 //! scrub too.
 
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
 use super::error::StateError;
 use super::files::{base_path, remove_later};
+use super::hold::Page;
 use super::marker::Marker;
 use super::row_file::{Head, Kind, Reader, Writer, tmp_path};
-use super::rows::{RowIndex, each_row};
+use super::rows::RowIndex;
 use super::rows_dir::{Place, Tally, load};
 use crate::disk::Disk;
 
@@ -96,18 +96,17 @@ pub(super) fn load_from(
     Ok((reader.head().marker.clone(), tally))
 }
 
-/// Writes all rows, which must stand still at `marker`, into a base file. `None` if `give_up`
-/// said so in between.
+/// Writes the rows that `next_page` gives, which stand at `marker`, into a base file. `None` if it
+/// gave up in between.
 pub(super) fn write(
     place: &Place,
-    rows: &dyn RowIndex,
     marker: &Marker,
-    give_up: &dyn Fn() -> bool,
+    next_page: &mut dyn FnMut() -> Result<Page, StateError>,
 ) -> Result<Option<BaseInfo>, StateError> {
     let path = base_path(&place.dir, marker.index);
     let head = Head { marker: marker.clone(), previous: None };
     let mut writer = Writer::create(place.disk.as_ref(), &path, Kind::Base, &head)?;
-    match write_rows(&mut writer, rows, marker, give_up) {
+    match write_rows(&mut writer, marker, next_page) {
         Ok(true) => {
             let bytes = writer.finish()?;
             Ok(Some(BaseInfo { marker: marker.clone(), path, bytes }))
@@ -123,21 +122,21 @@ pub(super) fn write(
 /// Whether all rows were written, and add up.
 fn write_rows(
     writer: &mut Writer<'_>,
-    rows: &dyn RowIndex,
     marker: &Marker,
-    give_up: &dyn Fn() -> bool,
+    next_page: &mut dyn FnMut() -> Result<Page, StateError>,
 ) -> Result<bool, StateError> {
     let mut tally = Tally::default();
-    let seen = each_row::<StateError>(rows, |key, value| {
-        if tally.rows.is_multiple_of(512) && give_up() {
-            return Ok(ControlFlow::Break(()));
+    loop {
+        match next_page()? {
+            Page::GivenUp => return Ok(false),
+            Page::End => break,
+            Page::Rows(page) => {
+                for (key, value) in &page {
+                    tally.add(key, value);
+                    writer.push(key, Some(value))?;
+                }
+            }
         }
-        tally.add(&key, &value);
-        writer.push(&key, Some(&value))?;
-        Ok(ControlFlow::Continue(()))
-    })?;
-    if seen.is_break() {
-        return Ok(false);
     }
     tally.check(marker)?;
     Ok(true)

@@ -11,7 +11,7 @@ use super::layers::Frozen;
 use super::marker::Marker;
 use super::redo;
 use super::rows::RowIndex;
-use super::rows_dir::{copy, seal};
+use super::rows_dir::seal;
 use super::{Durable, State};
 
 /// Answers once the log is durable up to an index.
@@ -40,24 +40,32 @@ impl State {
     }
 
     /// Writes the rows as the last checkpoint left them into a base file. `None` if there was no
-    /// checkpoint yet, or if the overlay grew too large meanwhile: try later.
+    /// checkpoint yet, or if too much changed meanwhile: try later. Writers and checkpoints go on.
     ///
     /// # Errors
     /// [`StateError::Digest`] if the rows aren't what they should be: this node must be started
     /// again, which rebuilds them. Also that stops the store, as any error but a full disk.
     pub fn build_base(&self) -> Result<Option<BaseInfo>, StateError> {
-        let durable = self.inner.durable.lock();
-        self.inner.gate.check()?;
-        let Some(marker) = durable.marker.clone() else { return Ok(None) };
-        if let Some(base) = self.base().filter(|base| base.marker == marker) {
-            return Ok(Some(base));
-        }
-        let bound = self.inner.options.base_gives_up_at();
-        let give_up = || self.inner.gate.bytes() >= bound || self.inner.gate.check().is_err();
-        let rows = Arc::clone(self.layers().rows());
-        let built = base::write(&self.inner.place, rows.as_ref(), &marker, &give_up)
-            .map_err(|error| self.stopped_by(error))?;
-        let Some(built) = built else { return Ok(None) };
+        let _building = self.inner.building.lock();
+        let hold = &self.inner.hold;
+        let (marker, rows) = {
+            // Between two checkpoints the rows are those of the marker.
+            let durable = self.inner.durable.lock();
+            self.inner.gate.check()?;
+            let Some(marker) = durable.marker.clone() else { return Ok(None) };
+            if let Some(base) = self.base().filter(|base| base.marker == marker) {
+                return Ok(Some(base));
+            }
+            hold.begin(self.inner.options.overlay_bytes_max);
+            (marker, Arc::clone(self.layers().rows()))
+        };
+        let mut next_page = || {
+            self.inner.gate.check()?;
+            Ok(hold.next_page(rows.as_ref())?)
+        };
+        let built = base::write(&self.inner.place, &marker, &mut next_page);
+        hold.end();
+        let Some(built) = built.map_err(|error| self.stopped_by(error))? else { return Ok(None) };
         self.remove_bases_below(marker.index)?;
         *self.inner.base.lock() = Some(built.clone());
         Ok(Some(built))
@@ -87,7 +95,7 @@ impl State {
         let previous = durable.marker.as_ref().map(|marker| marker.index);
         redo::write(self.inner.place.disk.as_ref(), &self.inner.place.dir, previous, frozen)?;
         let rows: Arc<dyn RowIndex> = Arc::clone(self.layers().rows());
-        copy(rows.as_ref(), &frozen.overlay.writes)?;
+        self.inner.hold.copy(rows.as_ref(), &frozen.overlay.writes)?;
         seal(rows.as_ref(), &frozen.marker)
     }
 

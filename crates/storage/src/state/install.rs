@@ -29,6 +29,9 @@ impl State {
     /// # Panics
     /// If an entry is being applied meanwhile.
     pub fn install(&self, file: &Path) -> Result<Marker, StateError> {
+        // The rows that a base is being made of go away.
+        self.inner.hold.end();
+        let _building = self.inner.building.lock();
         let mut durable = self.inner.durable.lock();
         self.inner.gate.check()?;
         let place = &self.inner.place;

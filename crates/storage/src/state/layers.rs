@@ -24,7 +24,7 @@ use super::rows::{RowIndex, RowsError};
 pub(super) type Writes = BTreeMap<Bytes, Option<Bytes>>;
 
 /// Bytes of memory that an overlay's entry costs beside its key and value.
-const ENTRY_BYTES: usize = 128;
+pub(super) const ENTRY_BYTES: usize = 128;
 
 /// Writes that are not in the rows yet.
 #[derive(Debug, Default)]

@@ -28,7 +28,7 @@
 //! builds on, and is copied only if that is at or below the marker. At each opening all rows are
 //! read and their digest compared with the marker's.
 //!
-//! Base at *i* (the rows are held still meanwhile):
+//! Base at *i* (checkpoints go on meanwhile, and save the rows they overwrite):
 //!
 //! | after the step | a crash leaves | opening then |
 //! |---|---|---|
@@ -56,6 +56,7 @@ mod error;
 mod files;
 mod gaps;
 mod gate;
+mod hold;
 mod install;
 mod layers;
 mod marker;
@@ -87,6 +88,7 @@ pub use view::View;
 
 use crate::disk::Disk;
 use gate::Gate;
+use hold::Hold;
 use layers::{Layers, Writes};
 use rows_dir::Place;
 
@@ -109,15 +111,8 @@ impl Default for StateOptions {
     }
 }
 
-impl StateOptions {
-    /// Overlay at which a base being built is given up, so that the checkpoint that waits for it
-    /// can still make room before writers have to wait.
-    fn base_gives_up_at(&self) -> usize {
-        self.overlay_bytes_max / 4 * 3
-    }
-}
-
-/// What is durable. Held by whoever changes it: checkpoint, base builder, install.
+/// What is durable. Locked by whoever changes it, a checkpoint or an install, from beginning to
+/// end.
 struct Durable {
     generation: u64,
     /// Of the rows on disk.
@@ -129,6 +124,9 @@ struct Inner {
     options: StateOptions,
     layers: RwLock<Layers>,
     gate: Gate,
+    /// Locked before `durable`, by whoever makes or installs a base.
+    building: Mutex<()>,
+    hold: Hold,
     durable: Mutex<Durable>,
     base: Mutex<Option<BaseInfo>>,
     /// An entry is being applied.
@@ -180,6 +178,8 @@ impl State {
             options,
             layers: RwLock::new(layers),
             gate: Gate::default(),
+            building: Mutex::new(()),
+            hold: Hold::default(),
             durable: Mutex::new(Durable { generation: recovered.generation, marker }),
             base: Mutex::new(recovered.base),
             writing: AtomicBool::new(false),

@@ -7,10 +7,9 @@
 //! - what was written before a [`RowIndex::sync`] that returned survives a power cut;
 //! - of what was written after it, *any subset* may survive: no order, no atomicity.
 //!
-//! There is one writer at a time: the checkpoint, the base builder's neighbour, or recovery.
+//! There is one writer at a time: a checkpoint, an install, or recovery.
 
 use std::fmt::Debug;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -98,32 +97,4 @@ pub trait RowStore: Debug + Send + Sync {
     /// # Errors
     /// [`RowsError`] if it could not be removed.
     fn destroy(&self, dir: &Path) -> Result<(), RowsError>;
-}
-
-/// Rows read at a time when all of them are looked at.
-const PAGE_ROWS: usize = 512;
-
-/// Calls `each` for every row in order of key, until it breaks off.
-pub(super) fn each_row<E: From<RowsError>>(
-    rows: &dyn RowIndex,
-    mut each: impl FnMut(Bytes, Bytes) -> Result<ControlFlow<()>, E>,
-) -> Result<ControlFlow<()>, E> {
-    let mut from: Vec<u8> = Vec::new();
-    loop {
-        let page = rows.range(&from, None, PAGE_ROWS)?;
-        let more = page.len() == PAGE_ROWS;
-        if let Some((last, _)) = page.last() {
-            from.clear();
-            from.extend_from_slice(last);
-            from.push(0);
-        }
-        for (key, value) in page {
-            if each(key, value)?.is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
-        }
-        if !more {
-            return Ok(ControlFlow::Continue(()));
-        }
-    }
 }

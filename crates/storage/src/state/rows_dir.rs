@@ -2,7 +2,6 @@
 //! new directory, which counts once its `ready` file is durable.
 
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,8 +13,11 @@ use super::files::{ready_path, rows_dir};
 use super::layers::is_pinned;
 use super::marker::Marker;
 use super::row_file::{Reader, disk_error};
-use super::rows::{RowIndex, RowStore, each_row};
+use super::rows::{RowIndex, RowStore};
 use crate::disk::Disk;
+
+/// Rows read at a time when all of them are looked at.
+const PAGE_ROWS: usize = 512;
 
 /// Where generations are made.
 #[derive(Clone, Debug)]
@@ -56,11 +58,17 @@ impl Tally {
 /// Looks at all rows.
 pub(super) fn tally(rows: &dyn RowIndex) -> Result<Tally, StateError> {
     let mut tally = Tally::default();
-    let _ = each_row::<StateError>(rows, |key, value| {
-        tally.add(&key, &value);
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(tally)
+    let mut from = Vec::new();
+    loop {
+        let page = rows.range(&from, None, PAGE_ROWS)?;
+        for (key, value) in &page {
+            tally.add(key, value);
+        }
+        match page.last() {
+            Some((last, _)) if page.len() == PAGE_ROWS => from = [last, [0].as_slice()].concat(),
+            _ => return Ok(tally),
+        }
+    }
 }
 
 /// Copies writes into rows. Not durable before [`seal`].

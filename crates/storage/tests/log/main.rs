@@ -4,6 +4,9 @@
 
 mod basics;
 mod crash;
+mod damage;
+mod faults;
+mod kill;
 mod model;
 
 use std::path::Path;

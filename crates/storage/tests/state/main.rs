@@ -2,6 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+mod crash;
+mod damage;
+mod kill;
 mod layers;
 mod model;
+mod pressure;
+mod readers;
 mod world;

@@ -132,7 +132,7 @@ impl Node {
 }
 
 /// Another node's base file after the whole log.
-fn base_of(log: &Log) -> Vec<u8> {
+pub fn base_of(log: &Log) -> Vec<u8> {
     let other = World::default();
     let (state, _) = other.open().unwrap();
     log.replay(&state).unwrap();
@@ -141,7 +141,7 @@ fn base_of(log: &Log) -> Vec<u8> {
     other.disk.content(&base.path).unwrap()
 }
 
-fn receive(world: &World, bytes: &[u8], file: &Path) -> std::io::Result<()> {
+pub fn receive(world: &World, bytes: &[u8], file: &Path) -> std::io::Result<()> {
     let received = world.disk.open_or_create(file)?;
     received.set_len(0)?;
     received.write_at(bytes, 0)

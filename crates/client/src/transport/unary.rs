@@ -1,0 +1,78 @@
+//! Operations as calls of their own, for comparison with the pipe and for proxies that break
+//! streams.
+
+use jeton_wire::Failure;
+use jeton_wire::failure::reason;
+use jeton_wire::pb::v1::operation::Request;
+use jeton_wire::pb::v1::operation_result::Response;
+use jeton_wire::pb::v1::revocation_service_client::RevocationServiceClient;
+use jeton_wire::pb::v1::token_service_client::TokenServiceClient;
+use tokio::time::Instant;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+
+use super::call::{Attempt, CallError};
+
+/// Calls one operation.
+///
+/// # Errors
+/// [`CallError`]: what came instead of an answer. A call that was given to the channel counts as
+/// sent, since nobody can tell whether it was.
+pub(crate) async fn call(
+    channel: Channel,
+    mut request: Request,
+    attempt: Attempt,
+) -> Result<Response, CallError> {
+    let Some(left_ms) = attempt.stamp(&mut request, Instant::now()) else {
+        return Err(CallError::TimedOut { sent: false });
+    };
+    let left = std::time::Duration::from_millis(left_ms);
+    let call = dispatch(channel, request, left);
+    match tokio::time::timeout_at(attempt.deadline, call).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(status)) => Err(error_of(&status)),
+        Err(_) => Err(CallError::TimedOut { sent: true }),
+    }
+}
+
+macro_rules! one {
+    ($client:expr, $method:ident, $request:expr, $left:expr, $variant:ident) => {{
+        let mut request = tonic::Request::new($request);
+        request.set_timeout($left);
+        $client.$method(request).await.map(|answer| Response::$variant(answer.into_inner()))
+    }};
+}
+
+async fn dispatch(
+    channel: Channel,
+    request: Request,
+    left: std::time::Duration,
+) -> Result<Response, Status> {
+    let mut tokens = TokenServiceClient::new(channel.clone());
+    let mut revocation = RevocationServiceClient::new(channel);
+    match request {
+        Request::Rotate(r) => one!(tokens, rotate, r, left, Rotate),
+        Request::CreateFamily(r) => one!(tokens, create_family, r, left, CreateFamily),
+        Request::Validate(r) => one!(tokens, validate, r, left, Validate),
+        Request::Touch(r) => one!(tokens, touch, r, left, Touch),
+        Request::UpdateFamily(r) => one!(tokens, update_family, r, left, UpdateFamily),
+        Request::GetFamily(r) => one!(tokens, get_family, r, left, GetFamily),
+        Request::RevokeToken(r) => one!(revocation, revoke_token, r, left, RevokeToken),
+        Request::RevokeFamily(r) => one!(revocation, revoke_family, r, left, RevokeFamily),
+        Request::RevokeWhere(r) => one!(revocation, revoke_where, r, left, RevokeWhere),
+    }
+}
+
+/// What a status stands for: the cluster's own words, or a connection that broke.
+pub(crate) fn error_of(status: &Status) -> CallError {
+    let failure = Failure::from(status);
+    let broken = matches!(
+        failure.code,
+        Code::Unavailable | Code::Cancelled | Code::Unknown | Code::Internal
+    );
+    // The cluster's own statuses carry a reason; those without were made up on the way.
+    if broken && failure.reason == reason::TRANSPORT {
+        return CallError::Lost(status.message().into());
+    }
+    CallError::Failed(failure)
+}

@@ -1,0 +1,238 @@
+//! What holds of every history: random commands, on machines that must agree.
+//!
+//! `PROPTEST_CASES=20000 cargo test -p jeton-core --test properties` looks longer.
+
+#![allow(clippy::unwrap_used)]
+
+mod world;
+
+use std::sync::Arc;
+
+use jeton_core::codec;
+use jeton_core::command::*;
+use jeton_core::ids::*;
+use jeton_core::machine::Machine;
+use jeton_core::tables::MemTables;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use world::{Answers, Step, World, steps};
+
+/// Few cases by default: `PROPTEST_CASES` asks for more.
+fn config() -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").is_ok();
+    let default = ProptestConfig::default();
+    let cases = if asked { default.cases } else { 64 };
+    ProptestConfig { cases, failure_persistence: None, ..default }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    /// One successor a generation, nothing after a revocation, retries that change nothing, reads
+    /// that agree with apply, and a digest that follows: see `World::check_entry`.
+    #[test]
+    fn every_history_keeps_its_promises(steps in steps(80)) {
+        let mut world = World::default();
+        for step in &steps {
+            world.step(step);
+        }
+    }
+
+    /// The sweep reclaims space, and nobody can tell.
+    #[test]
+    fn a_sweep_changes_no_answer(steps in steps(60), often in 1_usize..6, rows in 1_u32..40) {
+        let (mut swept, mut unswept) = (World::default(), World::default());
+        for (at, step) in steps.iter().enumerate() {
+            if at % often == 0 {
+                swept.maintain(Operation::Sweep(Sweep { rows_max: rows }));
+                unswept.maintain(Operation::DigestAt);
+            }
+            let (with, without) = (swept.step(step), unswept.step(step));
+            prop_assert_eq!(with, without, "step {:?}", step);
+            prop_assert_eq!(swept.views(), unswept.views());
+        }
+    }
+
+    /// The same entries give the same rows and the same digest: at once, from their bytes, and
+    /// from any point at which the machine was put away.
+    #[test]
+    fn replay_is_replay(steps in steps(60), away in 0_usize..60) {
+        let mut world = World::default();
+        for step in &steps {
+            world.step(step);
+        }
+        let (mut machine, mut tables) = (Machine::new(), MemTables::new());
+        let mut answers = Answers::default();
+        for (at, (index, bytes)) in world.log.iter().enumerate() {
+            if at == away {
+                let meta = codec::encode(machine.meta());
+                machine = Machine::restore(&codec::decode(&meta, 1_024).unwrap());
+            }
+            let entry = codec::decode_entry(bytes).unwrap();
+            machine.apply(&mut tables, LogIndex(*index), &entry, &mut answers).unwrap();
+        }
+        prop_assert_eq!(&answers.replies, &world.said.replies);
+        prop_assert_eq!(&answers.events, &world.said.events);
+        prop_assert_eq!(machine.meta(), world.machine.meta());
+        prop_assert_eq!(machine.meta().digest(), world.machine.meta().digest());
+        prop_assert_eq!(tables, world.tables);
+    }
+
+    /// Commands in one entry are judged as if each came alone.
+    #[test]
+    fn an_entry_is_its_commands_in_order(steps in steps(40), size in 2_usize..9) {
+        let mut world = World::default();
+        steps.iter().for_each(|step| drop(world.step(step)));
+        let commands: Vec<_> = world.log.iter()
+            .flat_map(|(_, bytes)| codec::decode_entry(bytes).unwrap().commands).collect();
+        let run = |size: usize| {
+            let (mut machine, mut tables) = (Machine::new(), MemTables::new());
+            let mut answers = Answers::default();
+            for (at, commands) in commands.chunks(size).enumerate() {
+                let commands = commands.to_vec();
+                let entry = Entry { stamp: world::T0, lease_advance: DurationMs(0), commands };
+                let index = LogIndex(at as u64 + 1);
+                machine.apply(&mut tables, index, &entry, &mut answers).unwrap();
+            }
+            answers.replies.into_iter().map(|reply| world::kind(&reply)).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(run(1), run(size));
+    }
+
+    /// Bytes from outside are an entry or an error; an entry is applied or refused.
+    #[test]
+    fn hostile_bytes_never_panic(
+        steps in steps(30),
+        at in 0_usize..1_000,
+        garbage in prop::collection::vec(any::<u8>(), 1..8),
+        cut in 0_usize..400,
+    ) {
+        let mut world = World::default();
+        steps.iter().for_each(|step| drop(world.step(step)));
+        let (mut machine, mut tables) = (Machine::new(), MemTables::new());
+        for (index, bytes) in &world.log {
+            let mut bytes = bytes.to_vec();
+            if index % 3 == 0 {
+                let at = at % bytes.len();
+                for (place, byte) in bytes.iter_mut().skip(at).zip(&garbage) {
+                    *place = *byte;
+                }
+                bytes.truncate(cut.max(1));
+            } else if index % 3 == 1 {
+                let at = at % bytes.len();
+                bytes[at] = bytes[at].wrapping_add(garbage[0]);
+            }
+            let Ok(entry) = codec::decode_entry(&bytes) else { continue };
+            let mut answers = Answers::default();
+            machine.apply(&mut tables, LogIndex(*index), &entry, &mut answers).unwrap();
+            prop_assert_eq!(answers.replies.len(), entry.commands.len());
+        }
+        prop_assert_eq!(machine.meta().rows, world::digest(&tables));
+    }
+
+    /// Numbers at the ends of their ranges.
+    #[test]
+    fn hostile_numbers_never_panic(
+        stamps in prop::collection::vec(prop_oneof![Just(u64::MAX), Just(0), any::<u64>()], 1..12),
+        ages in prop::collection::vec(prop_oneof![Just(u64::MAX), 0_u64..700_000], 12),
+        generations in prop::collection::vec(prop_oneof![Just(u64::MAX), 0_u64..4], 12),
+        steps in steps(12),
+    ) {
+        let mut world = World::default();
+        steps.iter().for_each(|step| drop(world.step(step)));
+        let first = world.log.last().map_or(0, |(index, _)| *index);
+        for (at, stamp) in stamps.iter().enumerate() {
+            let mut commands = world.everything(generations[at]);
+            for command in &mut commands {
+                if let Some(request) = &mut Arc::make_mut(command).request {
+                    request.age = DurationMs(ages[at]);
+                }
+            }
+            let (stamp, lease_advance) = (UnixMs(*stamp), DurationMs(*stamp));
+            let entry = Entry { stamp, lease_advance, commands };
+            let entry = codec::decode_entry(&codec::encode_entry(&entry)).unwrap();
+            let index = LogIndex(first + 1 + at as u64);
+            let mut answers = Answers::default();
+            world.machine.apply(&mut world.tables, index, &entry, &mut answers).unwrap();
+            prop_assert_eq!(world.machine.meta().rows, world::digest(&world.tables));
+        }
+    }
+}
+
+/// Random histories that never get anywhere would prove nothing.
+#[test]
+fn random_histories_reach_every_answer() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut seen = std::collections::BTreeMap::new();
+    for _ in 0..200 {
+        let steps = steps(80).new_tree(&mut runner).unwrap().current();
+        let mut world = World::default();
+        steps.iter().for_each(|step| drop(world.step(step)));
+        for reply in &world.said.replies {
+            *seen.entry(world::kind(reply)).or_insert(0) += 1;
+        }
+    }
+    let expected = [
+        "Err AlreadyExists",
+        "Err BindingMismatch",
+        "Err ClientMismatch",
+        "Err Expired",
+        "Err Integrity",
+        "Err Invalid",
+        "Err NameReused",
+        "Err NotFound",
+        "Err RateLimited",
+        "Err Reused",
+        "Err Revoked",
+        "Err StaleRequest",
+        "Err VersionMismatch",
+        "Ok Cut",
+        "Ok FamilyCreated",
+        "Ok FamilyUpdated",
+        "Ok KeyMarkedCompromised",
+        "Ok NothingToRevoke",
+        "Ok Replayed",
+        "Ok Revoked",
+        "Ok Rotated",
+        "Ok Superseded",
+        "Ok TenantCreated",
+        "Ok TenantKeyRotated",
+        "Ok TenantSet",
+        "Ok Touched",
+    ];
+    let missing: Vec<_> = expected.iter().filter(|kind| !seen.contains_key(**kind)).collect();
+    assert!(seen["Ok Rotated"] > 500, "{seen:?}");
+    assert!(missing.is_empty(), "never answered: {missing:?} of {seen:?}");
+}
+
+/// Ten rotations or ten thousand: the same row, and the same number of rows.
+#[test]
+fn a_family_does_not_grow() {
+    let mut world = World::default();
+    world.step(&Step::calm());
+    let size = |world: &World| world.tables.rows().map(|(k, v)| k.len() + v.len()).sum::<usize>();
+    let mut rotate = |times: usize| {
+        for _ in 0..times {
+            world.rotate_head(0);
+        }
+        size(&world)
+    };
+    let ten = rotate(10);
+    let many = rotate(9_990);
+    assert_eq!(ten, many);
+}
+
+/// An entry may hold no more commands than it has places; the rest is refused, none is lost.
+#[test]
+fn an_entry_that_is_too_long_is_refused() {
+    let command =
+        |request| Arc::new(Command { tenant: None, request, operation: Operation::DigestAt });
+    let commands = vec![command(None); 3_000];
+    let entry = Entry { stamp: world::T0, lease_advance: DurationMs(0), commands };
+    assert!(codec::decode_entry(&codec::encode_entry(&entry)).is_err());
+    let mut answers = Answers::default();
+    let (mut machine, mut tables) = (Machine::new(), MemTables::new());
+    machine.apply(&mut tables, LogIndex(1), &entry, &mut answers).unwrap();
+    assert_eq!(answers.replies.iter().filter(|reply| reply.outcome.is_ok()).count(), 1_024);
+    assert_eq!(answers.replies.len(), 3_000);
+}

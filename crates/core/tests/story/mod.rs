@@ -1,0 +1,377 @@
+//! A small language for telling what happens to a cluster, and its answers.
+//!
+//! ```text
+//! clock +5s                                  time passes
+//! tenant acme burst=2 rate=1 shadow=on       everything after is about this tenant
+//! in acme                                    go back to a tenant
+//! create f subject=alice client=web          a family; its first token is f.0
+//! rotate f.0 id=a age=5s client=web          its successor is f.1; `secret=` forges another
+//! touch f.1 · update f · revoke f · revoke-token f.0 · cut subject=alice · sweep 10
+//! key · compromise 1 · settings … · digest   maintenance
+//! show f · validate f.1 · rows · sealed f    reads
+//! one ; two                                  both in one entry
+//! ```
+//!
+//! An answer begins with its position, as index.place; a line with `!` is an event. Behind the
+//! scenes every entry is also replayed from its bytes on a second machine, rotations are judged by
+//! the read side first, and the digest is computed anew.
+
+mod words;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jeton_core::codec;
+use jeton_core::command::*;
+use jeton_core::digest::row_digest;
+use jeton_core::ids::*;
+use jeton_core::machine::Machine;
+use jeton_core::read::{self, Judged};
+use jeton_core::reply::*;
+use jeton_core::tables::MemTables;
+use words::Words;
+
+/// When every story begins.
+pub const T0: UnixMs = UnixMs(1_800_000_000_000);
+
+/// Bytes that follow from a word.
+fn named(word: &str) -> [u8; 16] {
+    let low = row_digest(b"story", word.as_bytes());
+    low.to_be_bytes()
+}
+
+/// What an entry answered.
+#[derive(Default)]
+pub struct Answers {
+    pub replies: Vec<Reply>,
+    pub events: Vec<Event>,
+}
+
+impl Replies for Answers {
+    fn wanted(&self) -> bool {
+        true
+    }
+    fn reply(&mut self, place: usize, reply: Reply) {
+        assert_eq!(place, self.replies.len(), "replies come in order");
+        self.replies.push(reply);
+    }
+    fn event(&mut self, event: Event) {
+        self.events.push(event);
+    }
+}
+
+/// A follower: nobody waits for its replies.
+struct Silent;
+
+impl Replies for Silent {
+    fn wanted(&self) -> bool {
+        false
+    }
+    fn reply(&mut self, _: usize, _: Reply) {
+        panic!("no replies were wanted");
+    }
+    fn event(&mut self, _: Event) {}
+}
+
+pub struct Story {
+    machine: Machine,
+    tables: MemTables,
+    follower: (Machine, MemTables),
+    index: u64,
+    now: UnixMs,
+    tenant: TenantId,
+    /// Digests of tokens, as they were answered.
+    tokens: BTreeMap<(String, u64), SecretDigest>,
+    requests: u64,
+}
+
+impl Default for Story {
+    fn default() -> Self {
+        Self {
+            machine: Machine::new(),
+            tables: MemTables::new(),
+            follower: (Machine::new(), MemTables::new()),
+            index: 0,
+            now: T0,
+            tenant: TenantId::new("nobody").unwrap(),
+            tokens: BTreeMap::new(),
+            requests: 0,
+        }
+    }
+}
+
+impl Story {
+    /// Does one line of the story.
+    pub fn tell(&mut self, line: &str) -> String {
+        let mut out = String::new();
+        let mut commands = Vec::new();
+        for part in line.split(" ; ") {
+            let words = Words::new(part);
+            match self.look(&words) {
+                Some(answer) => out.push_str(&answer),
+                None => commands.push((self.command(&words), words)),
+            }
+        }
+        if !commands.is_empty() {
+            out.push_str(&self.enter(commands));
+        }
+        out
+    }
+
+    /// What changes nothing.
+    fn look(&mut self, words: &Words) -> Option<String> {
+        let mut out = String::new();
+        match words.verb() {
+            "clock" => {
+                self.now = self.now.plus(words::span(words.noun()));
+                writeln!(out, "now {}", words::instant(self.now)).unwrap();
+            }
+            "in" => self.tenant = TenantId::new(words.noun()).unwrap(),
+            "show" => {
+                let family = FamilyId(named(words.noun()));
+                let view = read::family(&self.tables, self.now, &self.tenant, family).unwrap();
+                words::family(&mut out, view);
+            }
+            "validate" => {
+                let token = self.token(words);
+                let client = words.get("client").map(|name| ClientId::new(name).unwrap());
+                let binding = words.get("jkt").map(|_| binding(words));
+                let answer = read::validate(
+                    &self.tables,
+                    self.now,
+                    &self.tenant,
+                    &token,
+                    client.as_ref(),
+                    binding.as_ref(),
+                );
+                match answer.unwrap() {
+                    Ok(view) => writeln!(out, "active {}", view.subject).unwrap(),
+                    Err(refusal) => words::refusal(&mut out, &refusal),
+                }
+            }
+            "rows" => self.rows(&mut out),
+            "sealed" => {
+                let seal = format!("seal of {}", words.noun());
+                let found = self.tables.rows().any(|(_, value)| {
+                    value.windows(seal.len()).any(|part| part == seal.as_bytes())
+                });
+                writeln!(out, "{}", if found { "kept" } else { "erased" }).unwrap();
+            }
+            "keys" => {
+                let keys = read::tenant_keys(&self.tables, &self.tenant).unwrap().unwrap();
+                writeln!(out, "current {}", keys.current().0).unwrap();
+            }
+            _ => return None,
+        }
+        Some(out)
+    }
+
+    fn rows(&self, out: &mut String) {
+        let mut counts = BTreeMap::new();
+        for (key, _) in self.tables.rows() {
+            *counts.entry(key[0]).or_insert(0) += 1;
+        }
+        let kind = |kind: &u8| match kind {
+            1 => "tenants",
+            2 => "keys",
+            3 => "cutoffs",
+            0x40 => "families",
+            0x41 => "replies",
+            0x42 => "due",
+            _ => "others",
+        };
+        let counts = counts.iter().map(|(byte, count)| format!("{}={count}", kind(byte)));
+        writeln!(out, "{}", counts.collect::<Vec<_>>().join(" ")).unwrap();
+    }
+
+    fn request(&mut self, words: &Words) -> Option<RequestName> {
+        if words.get("id") == Some("none") {
+            return None;
+        }
+        self.requests += 1;
+        let fresh = format!("request {}", self.requests);
+        let id = RequestId(named(words.get("id").unwrap_or(&fresh)));
+        let age = words.get("age").map_or(DurationMs(0), words::span);
+        Some(RequestName { id, age })
+    }
+
+    fn command(&mut self, words: &Words) -> Command {
+        let maintenance = matches!(words.verb(), "sweep" | "digest");
+        let request = if maintenance { None } else { self.request(words) };
+        if words.verb() == "tenant" {
+            self.tenant = TenantId::new(words.noun()).unwrap();
+        }
+        let operation = self.operation(words, request);
+        let tenant = (!maintenance).then(|| self.tenant.clone());
+        Command { tenant, request, operation }
+    }
+
+    fn operation(&mut self, words: &Words, request: Option<RequestName>) -> Operation {
+        let reason = words.get("reason").map(Arc::from);
+        let subject = words.get("subject").map(|name| SubjectId::new(name).unwrap());
+        let client = words.get("client").map(|name| ClientId::new(name).unwrap());
+        let device = words.get("device").map(|name| DeviceId::new(name).unwrap());
+        let web = || ClientId::new("web").unwrap();
+        let key = || KeyMaterial([self.requests as u8; 32]);
+        match words.verb() {
+            "tenant" => Operation::CreateTenant(CreateTenant {
+                settings: words.settings(TenantSettings::default()),
+                key: key(),
+            }),
+            "settings" => {
+                let known = read::tenant(&self.tables, &self.tenant).unwrap().unwrap();
+                let version = words.number("version").unwrap_or(known.version);
+                let settings = words.settings(known.settings);
+                Operation::SetTenant(SetTenant { settings, version })
+            }
+            "key" => Operation::RotateTenantKey(RotateTenantKey { key: key() }),
+            "compromise" => {
+                let kid = Kid(words.noun().parse().unwrap());
+                Operation::MarkKeyCompromised(MarkKeyCompromised { kid })
+            }
+            "create" => Operation::CreateFamily(Box::new(self.create(words))),
+            "rotate" => Operation::Rotate(Box::new(Rotate {
+                token: self.token(words),
+                successor: SecretDigest(named(&format!("{request:?} of {}", words.noun()))),
+                seal: Bytes::from(format!("seal of {}", words.noun())),
+                client: client.unwrap_or_else(web),
+                binding: binding(words),
+                origin: Origin { device, ip: words.get("ip").map(Arc::from) },
+            })),
+            "touch" => Operation::Touch(Touch { token: self.token(words) }),
+            "update" => Operation::UpdateFamily(Box::new(UpdateFamily {
+                family: FamilyId(named(words.noun())),
+                version: words.number("version").unwrap_or(1),
+                attributes: words.attributes(),
+                payload: words.get("payload").map(|text| Bytes::from(text.to_owned())),
+                grace: words.get("grace").map(words::span),
+            })),
+            "revoke" => {
+                let family = FamilyId(named(words.noun()));
+                Operation::RevokeFamily(RevokeFamily { family, reason })
+            }
+            "revoke-token" => Operation::RevokeToken(RevokeToken {
+                token: self.token(words),
+                client: client.unwrap_or_else(web),
+            }),
+            "cut" => Operation::RevokeWhere(RevokeWhere { subject, client, device, reason }),
+            "sweep" => {
+                let rows_max = words.noun().parse().unwrap();
+                Operation::Sweep(Sweep { rows_max })
+            }
+            "digest" => Operation::DigestAt,
+            other => panic!("no such word: {other}"),
+        }
+    }
+
+    fn create(&mut self, words: &Words) -> CreateFamily {
+        let name = words.noun().to_owned();
+        let digest = SecretDigest(named(&format!("first of {name}")));
+        self.tokens.entry((name.clone(), 0)).or_insert(digest);
+        CreateFamily {
+            family: FamilyId(named(&name)),
+            digest,
+            subject: SubjectId::new(words.get("subject").unwrap_or("alice")).unwrap(),
+            client: ClientId::new(words.get("client").unwrap_or("web")).unwrap(),
+            device: words.get("device").map(|name| DeviceId::new(name).unwrap()),
+            binding: binding(words),
+            ip: words.get("ip").map(Arc::from),
+            attributes: words.attributes().unwrap_or_default(),
+            payload: Bytes::from(words.get("payload").unwrap_or_default().to_owned()),
+            lifetime: words.get("lifetime").map(words::span),
+            idle: words.get("idle").map(words::span),
+            grace: words.get("grace").map(words::span),
+            authenticated_at: words.get("authenticated").map(words::position),
+        }
+    }
+
+    /// A token by its name, `family.generation`; with `secret=`, another under the same name.
+    fn token(&self, words: &Words) -> PresentedToken {
+        let (family, generation) = words.noun().split_once('.').expect("family.generation");
+        let generation: u64 = generation.parse().unwrap();
+        let known = self.tokens.get(&(family.to_owned(), generation)).copied();
+        let digest = match words.get("secret") {
+            Some(secret) => SecretDigest(named(secret)),
+            None => known.unwrap_or(SecretDigest(named("never made"))),
+        };
+        PresentedToken {
+            kid: Kid(words.number("kid").unwrap_or(1) as u16),
+            family: FamilyId(named(family)),
+            generation: Generation(generation),
+            digest,
+        }
+    }
+
+    /// Puts commands into one entry, and checks what must hold of every entry.
+    fn enter(&mut self, commands: Vec<(Command, Words)>) -> String {
+        let (commands, words): (Vec<_>, Vec<_>) = commands.into_iter().unzip();
+        let commands: Vec<_> = commands.into_iter().map(Arc::new).collect();
+        let judged = match &commands[..] {
+            [only] => self.judged(only),
+            _ => None,
+        };
+        self.index += 1;
+        let index = LogIndex(self.index);
+        let entry = Entry { stamp: self.now, lease_advance: DurationMs(1), commands };
+        let before = self.tables.clone();
+        let mut answers = Answers::default();
+        self.machine.apply(&mut self.tables, index, &entry, &mut answers).unwrap();
+
+        let decoded = codec::decode_entry(&codec::encode_entry(&entry)).unwrap();
+        assert_eq!(decoded, entry, "an entry survives its bytes");
+        let (machine, tables) = &mut self.follower;
+        machine.apply(tables, index, &decoded, &mut Silent).unwrap();
+        assert_eq!((machine.meta(), &*tables), (self.machine.meta(), &self.tables));
+        let rows = self.tables.rows().map(|(key, value)| row_digest(key, value));
+        let digest = rows.fold(0_u128, u128::wrapping_add);
+        assert_eq!(self.machine.meta().rows, digest, "the digest follows the rows");
+        if let Some(Judged::Settled(reply)) = &judged {
+            assert_eq!(reply.outcome, answers.replies[0].outcome, "reads and apply agree");
+            assert_eq!(self.tables, before, "what reads may answer changes nothing");
+            assert!(answers.events.is_empty(), "what reads may answer raises nothing");
+        }
+
+        let mut out = String::new();
+        for (reply, words) in answers.replies.iter().zip(&words) {
+            self.learn(reply, words, &entry);
+            words::reply(&mut out, reply);
+        }
+        if matches!(judged, Some(Judged::Settled(_))) {
+            out.insert_str(0, "without an entry: ");
+        }
+        answers.events.iter().for_each(|event| words::event(&mut out, event));
+        out
+    }
+
+    fn judged(&self, command: &Command) -> Option<Judged> {
+        let (Operation::Rotate(wish), Some(name)) = (&command.operation, &command.request) else {
+            return None;
+        };
+        let (meta, tenant) = (self.machine.meta(), &self.tenant);
+        Some(read::judge_rotation(&self.tables, meta, self.now, tenant, name, wish).unwrap())
+    }
+
+    /// Remembers the tokens that were handed out; a second one of a generation is a failure.
+    fn learn(&mut self, reply: &Reply, words: &Words, entry: &Entry) {
+        let (generation, successor) = match &reply.outcome {
+            Ok(Done::Rotated(rotated)) => {
+                let place = reply.position.0 & ((1 << Position::PLACE_BITS) - 1);
+                let Operation::Rotate(wish) = &entry.commands[place as usize].operation else {
+                    panic!("only a rotation rotates");
+                };
+                (rotated.generation, wish.successor)
+            }
+            Ok(Done::Replayed(replayed)) => (replayed.rotated.generation, replayed.successor),
+            _ => return,
+        };
+        let family = words.noun().split_once('.').unwrap().0.to_owned();
+        let known = self.tokens.entry((family, generation.0)).or_insert(successor);
+        assert_eq!(*known, successor, "one successor for everyone");
+    }
+}
+
+fn binding(words: &Words) -> Binding {
+    Binding { jkt: words.get("jkt").map(Arc::from), x5t_s256: words.get("x5t").map(Arc::from) }
+}

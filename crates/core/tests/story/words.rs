@@ -1,0 +1,246 @@
+//! Words of a story, and how answers are written.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use jeton_core::command::TenantSettings;
+use jeton_core::ids::*;
+use jeton_core::reply::*;
+
+use super::T0;
+
+/// `verb noun name=value …`
+pub struct Words {
+    verb: String,
+    noun: String,
+    named: BTreeMap<String, String>,
+}
+
+impl Words {
+    pub fn new(text: &str) -> Self {
+        let mut words = text.split_whitespace().peekable();
+        let verb = words.next().expect("a command").to_owned();
+        let noun = words.next_if(|word| !word.contains('=')).unwrap_or_default().to_owned();
+        let named = words.map(|word| word.split_once('=').expect("name=value"));
+        let named = named.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Self { verb, noun, named }
+    }
+
+    pub fn verb(&self) -> &str {
+        &self.verb
+    }
+
+    pub fn noun(&self) -> &str {
+        &self.noun
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.named.get(name).map(String::as_str)
+    }
+
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.get(name).map(|text| text.parse().expect("a number"))
+    }
+
+    /// `attributes=a:1,b:2`
+    pub fn attributes(&self) -> Option<Vec<(Arc<str>, Arc<str>)>> {
+        let pairs = self.get("attributes")?.split(',').map(|pair| pair.split_once(':').unwrap());
+        Some(pairs.map(|(name, value)| (Arc::from(name), Arc::from(value))).collect())
+    }
+
+    pub fn settings(&self, mut settings: TenantSettings) -> TenantSettings {
+        let number = |name| self.number(name).map(|value| value as u32);
+        settings.grace_default = self.get("grace").map_or(settings.grace_default, span);
+        settings.idle_default = self.get("idle").map_or(settings.idle_default, span);
+        settings.access_ttl_max = self.get("access").map_or(settings.access_ttl_max, span);
+        let lifetime = self.get("lifetime").map_or(settings.family_lifetime_max, span);
+        settings.family_lifetime_max = lifetime;
+        settings.rotation_burst = number("burst").unwrap_or(settings.rotation_burst);
+        settings.rotations_per_s = number("rate").unwrap_or(settings.rotations_per_s);
+        settings.shadow = self.get("shadow").map_or(settings.shadow, |value| value == "on");
+        settings
+    }
+}
+
+const UNITS: [(&str, u64); 5] =
+    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+/// `+5s`, `10m`, `250ms`
+pub fn span(text: &str) -> DurationMs {
+    let text = text.trim_start_matches('+');
+    let digits = text.trim_end_matches(char::is_alphabetic);
+    let unit = &text[digits.len()..];
+    let (_, ms) = UNITS.iter().find(|(name, _)| *name == unit).expect("a unit of time");
+    DurationMs(digits.parse::<u64>().expect("a number") * ms)
+}
+
+/// `3.1`: entry and place.
+pub fn position(text: &str) -> Position {
+    let (index, place) = text.split_once('.').expect("index.place");
+    Position::new(0, LogIndex(index.parse().unwrap()), place.parse().unwrap())
+}
+
+fn short_span(span: DurationMs) -> String {
+    let (mut left, mut out) = (span.0, String::new());
+    for (unit, ms) in UNITS {
+        if left >= ms {
+            write!(out, "{}{unit}", left / ms).unwrap();
+            left %= ms;
+        }
+    }
+    if out.is_empty() { "0s".to_owned() } else { out }
+}
+
+pub fn instant(at: UnixMs) -> String {
+    format!("+{}", short_span(at.since(T0)))
+}
+
+fn place(position: Position) -> String {
+    let bits = Position::PLACE_BITS;
+    format!("{}.{}", position.0 >> bits, position.0 & ((1 << bits) - 1))
+}
+
+pub fn reply(out: &mut String, reply: &Reply) {
+    write!(out, "{} ", place(reply.position)).unwrap();
+    match &reply.outcome {
+        Ok(answer) => done(out, answer),
+        Err(answer) => refusal(out, answer),
+    }
+}
+
+fn done(out: &mut String, done: &Done) {
+    match done {
+        Done::FamilyCreated(created) => writeln!(
+            out,
+            "created, ends {}, idle {}",
+            instant(created.expires_at),
+            instant(created.idle_expires_at)
+        ),
+        Done::Rotated(rotated) => {
+            write!(out, "rotated: ").unwrap();
+            rotation(out, rotated)
+        }
+        Done::Replayed(replayed) => {
+            let seal = String::from_utf8_lossy(&replayed.seal);
+            write!(out, "replayed, {seal}: ").unwrap();
+            rotation(out, &replayed.rotated)
+        }
+        Done::Superseded { head } => writeln!(out, "superseded by generation {}", head.0),
+        Done::TenantSet { version } => writeln!(out, "set, version {version}"),
+        Done::TenantKeyRotated { kid } => writeln!(out, "key {} is new", kid.0),
+        Done::FamilyUpdated { version } => writeln!(out, "updated, version {version}"),
+        Done::Revoked { already: false } => writeln!(out, "revoked"),
+        Done::Revoked { already: true } => writeln!(out, "was dead already"),
+        Done::Swept { visited, reclaimed, more } => {
+            let more = if *more { ", more to do" } else { "" };
+            writeln!(out, "swept: visited {visited}, reclaimed {reclaimed}{more}")
+        }
+        Done::Digest(_) => writeln!(out, "digest"),
+        other => writeln!(out, "{other:?}"),
+    }
+    .unwrap();
+}
+
+fn rotation(out: &mut String, rotated: &Rotated) -> std::fmt::Result {
+    let (generation, kid) = (rotated.generation.0, rotated.kid.0);
+    writeln!(out, "generation {generation}, key {kid}, idle {}", instant(rotated.idle_expires_at))
+}
+
+pub fn refusal(out: &mut String, refusal: &Refusal) {
+    match refusal {
+        Refusal::Revoked(by) => {
+            let reason = by.reason.as_ref().map(|text| format!(", reason {text}"));
+            let (cause, at) = (by.cause, place(by.position));
+            let when = instant(by.at);
+            writeln!(out, "REVOKED by {cause:?} at {at}, {when}{}", reason.unwrap_or_default())
+        }
+        Refusal::Expired { absolute, idle } => {
+            writeln!(out, "EXPIRED: absolute {}, idle {}", instant(*absolute), instant(*idle))
+        }
+        Refusal::Integrity { head } => writeln!(out, "INTEGRITY: head is {}", head.0),
+        Refusal::Reused(reuse) => {
+            write!(out, "REUSED ").unwrap();
+            write_reuse(out, reuse)
+        }
+        Refusal::RateLimited { retry_after } => {
+            writeln!(out, "RATE_LIMITED: retry after {}", short_span(*retry_after))
+        }
+        Refusal::Spent { head } => writeln!(out, "SPENT: head is {}", head.0),
+        Refusal::VersionMismatch { version } => writeln!(out, "VERSION_MISMATCH: is {version}"),
+        Refusal::LimitReached { limit, max } => writeln!(out, "LIMIT_REACHED: {limit}={max}"),
+        Refusal::Invalid { field, problem } => writeln!(out, "INVALID {field}: {problem}"),
+        other => writeln!(out, "{other:?}"),
+    }
+    .unwrap();
+}
+
+fn write_reuse(out: &mut String, reuse: &Reuse) -> std::fmt::Result {
+    let age = reuse.age.map_or("unknown".to_owned(), short_span);
+    let known = |same: Option<bool>| match same {
+        Some(true) => "same",
+        Some(false) => "another",
+        None => "unknown",
+    };
+    let (device, ip) = (known(reuse.same_device), known(reuse.same_ip));
+    let effect = if reuse.revoked { "revoked" } else { "spared" };
+    let (class, gap) = (reuse.class, reuse.generation_gap);
+    writeln!(out, "{class:?}: age {age}, gap {gap}, device {device}, ip {ip}, {effect}")
+}
+
+pub fn event(out: &mut String, event: &Event) {
+    write!(out, "  ! {} ", place(event.position)).unwrap();
+    match &event.kind {
+        EventKind::Reuse(reuse) => {
+            write!(out, "reuse, ").unwrap();
+            write_reuse(out, reuse)
+        }
+        EventKind::ClientMismatch { presented } => writeln!(out, "client mismatch: {presented}"),
+        EventKind::BindingMismatch => writeln!(out, "binding mismatch"),
+        EventKind::Integrity { presented, head } => {
+            writeln!(out, "integrity: presented {}, head {}", presented.0, head.0)
+        }
+        EventKind::OldTokenInGrace => writeln!(out, "a token older than the ring, within grace"),
+        EventKind::FamilyRevoked { cause } => writeln!(out, "family revoked by {cause:?}"),
+        EventKind::Cutoff { subject, client, device } => {
+            let names = [
+                ("subject", subject.as_ref().map(SubjectId::as_str)),
+                ("client", client.as_ref().map(ClientId::as_str)),
+                ("device", device.as_ref().map(DeviceId::as_str)),
+            ];
+            let named = names.into_iter().filter_map(|(kind, name)| Some((kind, name?)));
+            let text: String = named.map(|(kind, name)| format!(" {kind}={name}")).collect();
+            writeln!(out, "cutoff{}", if text.is_empty() { " of the tenant" } else { &text })
+        }
+        EventKind::KeyCompromised { kid } => writeln!(out, "key {} is compromised", kid.0),
+        other => writeln!(out, "{other:?}"),
+    }
+    .unwrap();
+}
+
+pub fn family(out: &mut String, view: Result<FamilyView, Refusal>) {
+    let view = match view {
+        Ok(view) => view,
+        Err(answer) => return refusal(out, &answer),
+    };
+    let (generation, version) = (view.generation.0, view.version);
+    write!(out, "{} on {}, generation {generation}", view.subject, view.client).unwrap();
+    write!(out, ", version {version}, created {}", place(view.created)).unwrap();
+    write!(out, ", origin {}, idle {}", place(view.origin), instant(view.idle_expires_at)).unwrap();
+    if let Some(ip) = &view.ip {
+        write!(out, ", ip {ip}").unwrap();
+    }
+    for (name, value) in &view.attributes {
+        write!(out, ", {name}: {value}").unwrap();
+    }
+    if !view.payload.is_empty() {
+        write!(out, ", payload {}", String::from_utf8_lossy(&view.payload)).unwrap();
+    }
+    match &view.dead {
+        None => writeln!(out, ", alive").unwrap(),
+        Some(cause) => {
+            write!(out, ", dead: ").unwrap();
+            refusal(out, cause);
+        }
+    }
+}

@@ -1,0 +1,521 @@
+//! A small world for properties: two tenants, few families, everything that can be asked of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jeton_core::codec;
+use jeton_core::command::*;
+use jeton_core::digest::row_digest;
+use jeton_core::ids::*;
+use jeton_core::limits;
+use jeton_core::machine::Machine;
+use jeton_core::read::{self, Judged};
+use jeton_core::reply::*;
+use jeton_core::tables::MemTables;
+use proptest::prelude::*;
+
+/// When every world begins.
+pub const T0: UnixMs = UnixMs(1_800_000_000_000);
+const FAMILIES: u8 = 2;
+
+/// One thing that happens. Numbers are reduced to what there is.
+#[derive(Debug, Clone)]
+pub struct Step {
+    what: What,
+    tenant: u8,
+    family: u8,
+    /// Names of subject, client, device, binding, address.
+    who: u8,
+    /// Presented generation, counted back from the head; the last one is beyond it.
+    back: u8,
+    /// Time that passes before, in ms.
+    pause: u64,
+    /// How long the request was on its way, in ms.
+    age: u64,
+    /// A name of its own, or one out of few.
+    name: Option<u8>,
+    /// The same command once more, after this time.
+    again: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum What {
+    Tenant,
+    Settings,
+    Key,
+    Compromise,
+    Create,
+    Rotate,
+    Touch,
+    Update,
+    Revoke,
+    RevokeToken,
+    Cut,
+}
+
+impl Step {
+    /// A tenant without a rotation limit and a family in it, when nothing else happens.
+    pub fn calm() -> Self {
+        let (what, tenant, family, who) = (What::Create, 0, 0, 0);
+        Self { what, tenant, family, who, back: 0, pause: 0, age: 0, name: None, again: None }
+    }
+}
+
+fn pause() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        4 => 0_u64..200,
+        4 => 200_u64..4_000,
+        3 => 4_000_u64..90_000,
+        1 => 90_000_u64..1_500_000,
+        1 => 1_500_000_u64..200_000_000,
+    ]
+}
+
+fn what() -> impl Strategy<Value = What> {
+    prop_oneof![
+        1 => Just(What::Tenant),
+        1 => Just(What::Settings),
+        1 => Just(What::Key),
+        1 => Just(What::Compromise),
+        5 => Just(What::Create),
+        36 => Just(What::Rotate),
+        3 => Just(What::Touch),
+        3 => Just(What::Update),
+        1 => Just(What::Revoke),
+        1 => Just(What::RevokeToken),
+        1 => Just(What::Cut),
+    ]
+}
+
+pub fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
+    let who = prop_oneof![6 => Just(0_u8), 1 => any::<u8>()];
+    let back = prop_oneof![4 => Just(0_u8), 3 => Just(1_u8), 3 => any::<u8>()];
+    let age = prop_oneof![4 => Just(0_u64), 2 => 0_u64..40_000, 1 => 0_u64..700_000];
+    let name = prop_oneof![6 => Just(None), 1 => (0_u8..4).prop_map(Some)];
+    let again =
+        prop_oneof![3 => Just(None), 1 => Just(Some(0)), 1 => (0_u64..700_000).prop_map(Some)];
+    let step = (
+        what(),
+        prop_oneof![5 => Just(0_u8), 1 => Just(1_u8)],
+        0..FAMILIES,
+        who,
+        back,
+        pause(),
+        age,
+        name,
+        again,
+    )
+        .prop_map(|(what, tenant, family, who, back, pause, age, name, again)| Step {
+            what,
+            tenant,
+            family,
+            who,
+            back,
+            pause,
+            age,
+            name,
+            again,
+        });
+    prop::collection::vec(step, 1..max)
+}
+
+/// What entries answered.
+#[derive(Default)]
+pub struct Answers {
+    pub replies: Vec<Reply>,
+    pub events: Vec<Event>,
+}
+
+impl Replies for Answers {
+    fn wanted(&self) -> bool {
+        true
+    }
+    fn reply(&mut self, _: usize, reply: Reply) {
+        self.replies.push(reply);
+    }
+    fn event(&mut self, event: Event) {
+        self.events.push(event);
+    }
+}
+
+/// What a reply says, without where and when.
+pub fn kind(reply: &Reply) -> String {
+    let text = format!("{:?}", reply.outcome);
+    let mut words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    words.by_ref().take(2).collect::<Vec<_>>().join(" ")
+}
+
+/// The digest of all rows, computed anew.
+pub fn digest(tables: &MemTables) -> u128 {
+    tables.rows().map(|(key, value)| row_digest(key, value)).fold(0, u128::wrapping_add)
+}
+
+/// What the world knows of a family that lives or lived.
+#[derive(Default, Clone)]
+struct Known {
+    origin: Position,
+    /// Roots, as indexes into few names.
+    who: (String, String, Option<String>),
+    /// Digest of each generation handed out.
+    tokens: Vec<SecretDigest>,
+    /// Position of whatever killed it first.
+    dead: Option<Position>,
+}
+
+pub struct World {
+    pub machine: Machine,
+    pub tables: MemTables,
+    /// Every entry, as bytes.
+    pub log: Vec<(u64, Bytes)>,
+    /// All that was ever answered.
+    pub said: Answers,
+    now: UnixMs,
+    known: BTreeMap<(u8, FamilyId), Known>,
+    requests: u64,
+    /// How often a family was made anew.
+    lives: BTreeMap<(u8, u8), u8>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        let mut world = Self {
+            machine: Machine::new(),
+            tables: MemTables::new(),
+            log: Vec::new(),
+            said: Answers::default(),
+            now: T0,
+            known: BTreeMap::new(),
+            requests: 0,
+            lives: BTreeMap::new(),
+        };
+        for tenant in 0..2 {
+            let settings = TenantSettings { rotations_per_s: 0, ..TenantSettings::default() };
+            let key = KeyMaterial([tenant; 32]);
+            let operation = Operation::CreateTenant(CreateTenant { settings, key });
+            let command = world.command(&Step { tenant, ..Step::calm() }, operation);
+            world.enter(vec![Arc::new(command)]);
+        }
+        world
+    }
+}
+
+fn tenant_id(tenant: u8) -> TenantId {
+    TenantId::new(["acme", "other"][usize::from(tenant % 2)]).unwrap()
+}
+
+fn name(prefix: &str, who: u8, shift: u32) -> String {
+    format!("{prefix}{}", (who >> shift) % 2)
+}
+
+impl World {
+    fn command(&mut self, step: &Step, operation: Operation) -> Command {
+        self.requests += 1;
+        let mut id = [0; 16];
+        match step.name {
+            Some(few) => id[0] = few + 1,
+            None => id[8..].copy_from_slice(&self.requests.to_be_bytes()),
+        }
+        let request = Some(RequestName { id: RequestId(id), age: DurationMs(step.age) });
+        Command { tenant: Some(tenant_id(step.tenant)), request, operation }
+    }
+
+    /// An id out of few.
+    fn family_id(&self, step: &Step) -> FamilyId {
+        let mut id = [step.family; 16];
+        id[0] = self.lives.get(&(step.tenant, step.family)).copied().unwrap_or_default();
+        FamilyId(id)
+    }
+
+    /// Mostly something that lives is asked for: what is dead or was never made is made anew,
+    /// sometimes under its old id.
+    fn revive(&mut self, step: &Step) -> What {
+        let family = self.family_id(step);
+        let view = read::family(&self.tables, self.now, &tenant_id(step.tenant), family).unwrap();
+        let alive = view.is_ok_and(|view| view.dead.is_none());
+        match step.what {
+            What::Create if !alive && step.who & 1 == 0 => {
+                let life = self.lives.entry((step.tenant, step.family)).or_default();
+                *life = life.wrapping_add(1);
+                What::Create
+            }
+            What::Rotate if !self.known.contains_key(&(step.tenant, family)) => What::Create,
+            What::Create if alive && step.who & 1 == 0 => What::Rotate,
+            what => what,
+        }
+    }
+
+    fn token(&self, step: &Step) -> PresentedToken {
+        let family = self.family_id(step);
+        let known = self.known.get(&(step.tenant, family));
+        let tokens = known.map_or(&[][..], |known| &known.tokens);
+        // 0 back is the head; as many as there are is one beyond it.
+        let len = tokens.len() as u64;
+        let generation = (2 * len - u64::from(step.back) % (len + 1)) % (len + 1);
+        let at = generation as usize;
+        let mut digest = tokens.get(at).copied().unwrap_or(SecretDigest([0xee; 16]));
+        if step.who == 0xff {
+            digest.0[0] ^= 1;
+        }
+        PresentedToken { kid: Kid(1), family, generation: Generation(generation), digest }
+    }
+
+    fn operation(&mut self, step: &Step) -> Operation {
+        let what = self.revive(step);
+        let family = self.family_id(step);
+        let client = ClientId::new(&name("client", step.who, 0)).unwrap();
+        let subject = SubjectId::new(&name("subject", step.who, 1)).unwrap();
+        let device = DeviceId::new(&name("device", step.who, 2)).unwrap();
+        let binding =
+            Binding { jkt: (step.who & 8 != 0).then(|| Arc::from("jkt")), x5t_s256: None };
+        let ip = (step.who & 16 != 0).then(|| Arc::from("10.0.0.1"));
+        let mut fresh = [0; 16];
+        fresh[..8].copy_from_slice(&(self.requests + 1).to_be_bytes());
+        let digest = SecretDigest(fresh);
+        match what {
+            What::Tenant | What::Settings => {
+                let key = KeyMaterial([step.who; 32]);
+                let settings = TenantSettings {
+                    rotations_per_s: u32::from(step.back & 1),
+                    rotation_burst: 1,
+                    shadow: step.who & 2 != 0,
+                    ..TenantSettings::default()
+                };
+                let known = read::tenant(&self.tables, &tenant_id(step.tenant)).unwrap().unwrap();
+                match step.what {
+                    What::Tenant => Operation::CreateTenant(CreateTenant { settings, key }),
+                    _ => Operation::SetTenant(SetTenant { settings, version: known.version }),
+                }
+            }
+            What::Key => {
+                Operation::RotateTenantKey(RotateTenantKey { key: KeyMaterial([step.who; 32]) })
+            }
+            What::Compromise => Operation::MarkKeyCompromised(MarkKeyCompromised {
+                kid: Kid(1 + u16::from(step.who & 1)),
+            }),
+            What::Create => Operation::CreateFamily(Box::new(CreateFamily {
+                family,
+                digest,
+                subject,
+                client,
+                device: (step.who & 32 != 0).then_some(device),
+                binding,
+                ip,
+                attributes: vec![(Arc::from("region"), Arc::from("eu"))],
+                payload: Bytes::from_static(b"payload"),
+                lifetime: Some(DurationMs::from_secs(7_200 * (1 + u64::from(step.back)))),
+                idle: Some(DurationMs::from_secs(600 * (1 + u64::from(step.back)))),
+                grace: Some(DurationMs::from_secs(u64::from(step.back % 60) + 5)),
+                authenticated_at: (step.who & 64 != 0)
+                    .then(|| Position::new(0, LogIndex(u64::from(step.who)), 0)),
+            })),
+            What::Rotate => Operation::Rotate(Box::new(Rotate {
+                token: self.token(step),
+                successor: digest,
+                seal: Bytes::from(fresh.to_vec()),
+                client,
+                binding,
+                origin: Origin { device: Some(device), ip },
+            })),
+            What::Touch => Operation::Touch(Touch { token: self.token(step) }),
+            What::Update => Operation::UpdateFamily(Box::new(UpdateFamily {
+                family,
+                version: 1 + u64::from(step.back % 4),
+                attributes: None,
+                payload: Some(Bytes::from_static(b"changed")),
+                grace: Some(DurationMs::from_secs(u64::from(step.who))),
+            })),
+            What::Revoke => Operation::RevokeFamily(RevokeFamily { family, reason: None }),
+            What::RevokeToken => {
+                Operation::RevokeToken(RevokeToken { token: self.token(step), client })
+            }
+            What::Cut => Operation::RevokeWhere(RevokeWhere {
+                subject: (step.back & 1 == 0).then_some(subject),
+                client: (step.back & 2 != 0).then_some(client),
+                device: (step.back & 4 != 0).then_some(device),
+                reason: None,
+            }),
+        }
+    }
+
+    /// Does a step, and what may follow it.
+    pub fn step(&mut self, step: &Step) -> Vec<Reply> {
+        self.now = self.now.plus(DurationMs(step.pause));
+        let operation = self.operation(step);
+        let command = Arc::new(self.command(step, operation));
+        let mut replies = vec![self.judge_and_enter(step, &command)];
+        if let Some(later) = step.again {
+            let before = self.tables.clone();
+            self.now = self.now.plus(DurationMs(later));
+            let mut command = Command::clone(&command);
+            command.request.as_mut().unwrap().age.0 += later;
+            let again = self.judge_and_enter(step, &Arc::new(command));
+            if later == 0 || replies[0].outcome.is_ok() {
+                assert_eq!(self.tables, before, "a retry changes nothing: {step:?}");
+                assert!(!matches!(again.outcome, Err(Refusal::Reused(ref reuse)) if reuse.revoked));
+            }
+            replies.push(again);
+        }
+        replies
+    }
+
+    /// An entry of maintenance.
+    pub fn maintain(&mut self, operation: Operation) {
+        self.enter(vec![Arc::new(Command { tenant: None, request: None, operation })]);
+    }
+
+    /// Rotates the head of a family, a millisecond later.
+    pub fn rotate_head(&mut self, family: u8) {
+        let step = Step { what: What::Rotate, family, pause: 1, ..Step::calm() };
+        let reply = self.step(&step).remove(0);
+        assert!(matches!(reply.outcome, Ok(Done::Rotated(_))), "{reply:?}");
+    }
+
+    fn judge_and_enter(&mut self, step: &Step, command: &Arc<Command>) -> Reply {
+        let judged = self.judged(command);
+        let (before, events) = (self.tables.clone(), self.said.events.len());
+        self.enter(vec![Arc::clone(command)]);
+        let reply = self.said.replies.last().unwrap().clone();
+        match judged {
+            Some(Judged::Settled(settled)) => {
+                assert_eq!(settled.outcome, reply.outcome, "reads agree with apply");
+                assert_eq!(self.tables, before);
+                assert_eq!(self.said.events.len(), events);
+            }
+            Some(Judged::Enter) => {
+                let silent = self.tables == before && self.said.events.len() == events;
+                assert!(!silent, "an entry for nothing: {reply:?}");
+            }
+            None => {}
+        }
+        self.check_reply(step, command, &reply);
+        reply
+    }
+
+    fn judged(&self, command: &Command) -> Option<Judged> {
+        let Operation::Rotate(wish) = &command.operation else { return None };
+        let (tenant, name) = (command.tenant.as_ref().unwrap(), command.request.as_ref().unwrap());
+        let meta = self.machine.meta();
+        Some(read::judge_rotation(&self.tables, meta, self.now, tenant, name, wish).unwrap())
+    }
+
+    fn enter(&mut self, commands: Vec<Arc<Command>>) {
+        let index = self.log.last().map_or(1, |(index, _)| index + 1);
+        let entry = Entry { stamp: self.now, lease_advance: DurationMs(3), commands };
+        self.log.push((index, codec::encode_entry(&entry)));
+        self.machine.apply(&mut self.tables, LogIndex(index), &entry, &mut self.said).unwrap();
+        assert_eq!(self.machine.meta().rows, digest(&self.tables), "the digest follows the rows");
+    }
+
+    /// The promises of semantics §1, from what was said and nothing else.
+    fn check_reply(&mut self, step: &Step, command: &Command, reply: &Reply) {
+        let key = (step.tenant, self.family_id(step));
+        let position = self.machine.meta().position;
+        match (&command.operation, &reply.outcome) {
+            (Operation::CreateFamily(wish), Ok(_)) if reply.position == position => {
+                let origin = wish.authenticated_at.unwrap_or(position);
+                let device = wish.device.as_ref().map(ToString::to_string);
+                let who = (wish.subject.to_string(), wish.client.to_string(), device);
+                let tokens = vec![wish.digest];
+                self.known.insert(key, Known { origin, who, tokens, dead: None });
+            }
+            (Operation::RevokeWhere(wish), Ok(_)) if reply.position == position => {
+                self.cut(step.tenant, wish, position);
+            }
+            (Operation::RevokeFamily(_) | Operation::RevokeToken(_), Ok(Done::Revoked { .. }))
+            | (_, Err(Refusal::Reused(Reuse { revoked: true, .. }))) => {
+                let known = self.known.get_mut(&key).unwrap();
+                known.dead = known.dead.or(Some(position));
+            }
+            (Operation::Rotate(wish), Ok(Done::Rotated(rotated))) => {
+                let known = self.known.get_mut(&key).unwrap();
+                assert_eq!(known.dead, None, "nothing succeeds after a revocation");
+                assert_eq!(rotated.generation.0, known.tokens.len() as u64, "one chain");
+                known.tokens.push(wish.successor);
+            }
+            (Operation::Rotate(_), Ok(Done::Replayed(replayed))) => {
+                let known = &self.known[&key];
+                assert_eq!(known.dead, None, "nothing succeeds after a revocation");
+                let generation = replayed.rotated.generation.0 as usize;
+                assert_eq!(known.tokens[generation], replayed.successor, "one successor");
+                assert_eq!(replayed.seal, replayed.successor.0[..], "its own seal");
+            }
+            (Operation::Rotate(_) | Operation::Touch(_), Ok(_)) => {
+                assert_eq!(self.known[&key].dead, None, "nothing succeeds after a revocation");
+            }
+            (Operation::UpdateFamily(_), Ok(_)) => {
+                assert_eq!(self.known[&key].dead, None, "nothing succeeds after a revocation");
+            }
+            _ => {}
+        }
+        let tenant = tenant_id(step.tenant);
+        for (family, known) in self.known.range((step.tenant, FamilyId([0; 16]))..) {
+            let dead = family.0 == step.tenant && known.dead.is_some();
+            let view = read::family(&self.tables, self.now, &tenant, family.1).unwrap();
+            let alive = view.is_ok_and(|view| view.dead.is_none());
+            assert!(!(dead && alive), "what was revoked stays so");
+        }
+    }
+
+    fn cut(&mut self, tenant: u8, wish: &RevokeWhere, position: Position) {
+        for ((_, _), known) in self.known.iter_mut().filter(|((of, _), _)| *of == tenant) {
+            let (subject, client, device) = &known.who;
+            let hit = wish.subject.as_ref().is_none_or(|name| name.as_str() == subject)
+                && wish.client.as_ref().is_none_or(|name| name.as_str() == client)
+                && wish.device.as_ref().is_none_or(|name| Some(name.as_str()) == device.as_deref());
+            if hit && known.origin < position {
+                known.dead = known.dead.or(Some(position));
+            }
+        }
+    }
+
+    /// All that reads show.
+    pub fn views(&self) -> Vec<Result<FamilyView, Refusal>> {
+        let known = self.known.keys();
+        let view = |(tenant, family): &(u8, FamilyId)| {
+            read::family(&self.tables, self.now, &tenant_id(*tenant), *family).unwrap()
+        };
+        known.map(view).collect()
+    }
+
+    /// One of each command, with a generation of one's own.
+    pub fn everything(&mut self, generation: u64) -> Vec<Arc<Command>> {
+        let all = [
+            What::Tenant,
+            What::Settings,
+            What::Key,
+            What::Compromise,
+            What::Create,
+            What::Rotate,
+            What::Touch,
+            What::Update,
+            What::Revoke,
+            What::RevokeToken,
+            What::Cut,
+        ];
+        let mut commands = Vec::new();
+        for what in all {
+            let step = Step { what, back: generation as u8, ..Step::calm() };
+            let mut operation = self.operation(&step);
+            match &mut operation {
+                Operation::Rotate(wish) => wish.token.generation = Generation(generation),
+                Operation::Touch(wish) => wish.token.generation = Generation(generation),
+                Operation::CreateFamily(wish) => {
+                    wish.lifetime = Some(DurationMs(generation));
+                    wish.idle = Some(DurationMs(generation));
+                    wish.authenticated_at = Some(Position(generation));
+                }
+                Operation::SetTenant(wish) => {
+                    wish.settings.family_lifetime_max = limits::FAMILY_LIFETIME_MAX;
+                    wish.settings.rotation_burst = generation as u32;
+                    wish.settings.rotations_per_s = 1;
+                }
+                _ => {}
+            }
+            commands.push(Arc::new(self.command(&step, operation)));
+        }
+        let operation = Operation::Sweep(Sweep { rows_max: generation as u32 });
+        commands.push(Arc::new(Command { tenant: None, request: None, operation }));
+        commands
+    }
+}

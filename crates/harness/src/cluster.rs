@@ -1,0 +1,298 @@
+//! A cluster of real node processes on loopback, with data on disk.
+//!
+//! ```text
+//! dir/                      given by the caller, or a temporary one that goes with the cluster
+//! ├── node-1/data/          what the node keeps
+//! ├── node-1/log            what it printed, over all its lives
+//! └── …
+//! ```
+//!
+//! All nodes get identical bootstrap flags and form the cluster by themselves. Ports stay the same
+//! over restarts.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use jeton_client::admin::ClusterStatus;
+use jeton_client::{Client, Config};
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+use crate::ports::free_address;
+use crate::process::{Process, ProcessSpec};
+
+/// How often conditions are looked at while they are waited for.
+const POLL: Duration = Duration::from_millis(25);
+/// How long a single look at a node may take.
+const LOOK: Duration = Duration::from_millis(800);
+
+/// How to start a cluster.
+#[derive(Debug, Clone)]
+pub struct ClusterSpec {
+    /// The `jeton` binary.
+    pub binary: PathBuf,
+    /// How many nodes.
+    pub nodes: usize,
+    /// Where everything goes; `None`: a temporary directory that is removed with the cluster.
+    pub dir: Option<PathBuf>,
+    /// More flags for `jeton server`, the same for all nodes.
+    pub flags: Vec<OsString>,
+}
+
+impl ClusterSpec {
+    /// This many nodes of this binary in a temporary directory.
+    pub fn new(binary: impl Into<PathBuf>, nodes: usize) -> Self {
+        Self { binary: binary.into(), nodes, dir: None, flags: Vec::new() }
+    }
+}
+
+/// A running cluster. Dropping it kills its processes, and removes its temporary directory.
+#[derive(Debug)]
+pub struct Cluster {
+    nodes: Vec<Node>,
+    dir: PathBuf,
+    temporary: Option<TempDir>,
+}
+
+#[derive(Debug)]
+struct Node {
+    name: String,
+    client_address: SocketAddr,
+    process: Process,
+    /// Talks to this node alone; from when it first answered.
+    client: Option<Client>,
+}
+
+impl Cluster {
+    /// Starts the processes; see [`Cluster::wait_ready`].
+    pub fn start(spec: ClusterSpec) -> Result<Self> {
+        let temporary = match &spec.dir {
+            Some(_) => None,
+            None => Some(
+                tempfile::Builder::new()
+                    .prefix("jeton-")
+                    .tempdir()
+                    .context("can't make a temporary directory")?,
+            ),
+        };
+        let dir = match (&spec.dir, &temporary) {
+            (Some(dir), _) => dir.clone(),
+            (None, Some(temporary)) => temporary.path().to_owned(),
+            (None, None) => bail!("no directory for the nodes"),
+        };
+        let mut addresses = Vec::new();
+        for _ in 0..spec.nodes {
+            addresses.push((free_address()?, free_address()?));
+        }
+        let peers: Vec<String> = addresses.iter().map(|(_, peer)| peer.to_string()).collect();
+        let mut nodes = Vec::new();
+        for (place, (client_address, peer_address)) in addresses.iter().enumerate() {
+            let name = format!("node-{}", place + 1);
+            let home = dir.join(&name);
+            std::fs::create_dir_all(&home)
+                .with_context(|| format!("can't make {}", home.display()))?;
+            let args = server_args(&spec, &home, *client_address, *peer_address, &peers);
+            let log = home.join("log");
+            let process = Process::start(ProcessSpec { binary: spec.binary.clone(), args, log })?;
+            nodes.push(Node { name, client_address: *client_address, process, client: None });
+        }
+        Ok(Self { nodes, dir, temporary })
+    }
+
+    /// How many nodes it has.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Client addresses of all nodes.
+    pub fn endpoints(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.client_address.to_string()).collect()
+    }
+
+    /// Where data and logs are.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Keeps the directory when the cluster goes.
+    pub fn keep(&mut self) {
+        if let Some(temporary) = self.temporary.take() {
+            self.dir = temporary.keep();
+        }
+    }
+
+    /// A node's name.
+    pub fn name(&self, node: usize) -> &str {
+        &self.nodes[node].name
+    }
+
+    /// A client that talks to one node only. There is none before the node was ready once.
+    pub fn client(&self, node: usize) -> Result<&Client> {
+        let node = &self.nodes[node];
+        node.client.as_ref().with_context(|| format!("{} was never ready", node.name))
+    }
+
+    /// One client a node, each knowing that node only.
+    pub fn pinned(&self) -> Result<Vec<Client>> {
+        (0..self.len()).map(|node| self.client(node).cloned()).collect()
+    }
+
+    /// As many clients as there are nodes, each knowing all nodes, as programs have them.
+    pub async fn callers(&self) -> Result<Vec<Client>> {
+        let mut clients = Vec::new();
+        for _ in 0..self.len() {
+            clients.push(Client::connect(Config::new(self.endpoints())).await?);
+        }
+        Ok(clients)
+    }
+
+    /// The data directory of a node.
+    pub fn data_dir(&self, node: usize) -> PathBuf {
+        self.dir.join(&self.nodes[node].name).join("data")
+    }
+
+    /// The process of a node.
+    pub fn process(&mut self, node: usize) -> &mut Process {
+        &mut self.nodes[node].process
+    }
+
+    /// What a node says of itself now.
+    pub async fn status(&self, node: usize) -> Result<ClusterStatus> {
+        status_of(self.client(node)?).await
+    }
+
+    /// Waits until every running node serves.
+    pub async fn wait_ready(&mut self, within: Duration) -> Result<()> {
+        let deadline = Instant::now() + within;
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].process.pid().is_some() {
+                self.wait_node_ready(node, deadline).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until one node serves.
+    pub async fn wait_node_ready(&mut self, node: usize, deadline: Instant) -> Result<()> {
+        let mut last;
+        loop {
+            self.connect(node).await;
+            match self.status(node).await {
+                Ok(ClusterStatus { not_ready: None, .. }) => return Ok(()),
+                Ok(ClusterStatus { not_ready: Some(why), .. }) => last = why,
+                Err(error) => last = format!("{error:#}"),
+            }
+            let node = &mut self.nodes[node];
+            if !node.process.is_running() {
+                bail!("{} ended by itself:\n{}", node.name, node.process.log_tail(20));
+            }
+            if Instant::now() > deadline {
+                let log = node.process.log_tail(20);
+                bail!("{} is not ready ({last}); the end of its log:\n{log}", node.name);
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    async fn connect(&mut self, node: usize) {
+        let node = &mut self.nodes[node];
+        if node.client.is_none() {
+            let config = Config::new([node.client_address.to_string()]);
+            node.client = Client::connect(config).await.ok();
+        }
+    }
+
+    /// Waits until a majority of all nodes agrees on a leader that runs; says which it is.
+    pub async fn leader(&self, within: Duration) -> Result<usize> {
+        let deadline = Instant::now() + within;
+        loop {
+            let mut votes: BTreeMap<u64, usize> = BTreeMap::new();
+            let mut places: BTreeMap<u64, usize> = BTreeMap::new();
+            for node in 0..self.nodes.len() {
+                if let Ok(status) = self.status(node).await {
+                    places.insert(status.node_id, node);
+                    *votes.entry(status.leader_id.unwrap_or_default()).or_default() += 1;
+                }
+            }
+            let chosen = votes.into_iter().find(|(leader, votes)| {
+                places.contains_key(leader) && *votes * 2 > self.nodes.len()
+            });
+            if let Some(place) = chosen.and_then(|(leader, _)| places.get(&leader)) {
+                return Ok(*place);
+            }
+            if Instant::now() > deadline {
+                bail!("no leader that a majority agrees on within {within:?}");
+            }
+            sleep(POLL).await;
+        }
+    }
+
+    /// SIGKILL to one node.
+    pub async fn kill(&mut self, node: usize) -> Result<()> {
+        self.nodes[node].process.kill().await.map(drop)
+    }
+
+    /// SIGTERM to one node, and waits for it.
+    pub async fn stop(&mut self, node: usize, within: Duration) -> Result<()> {
+        let name = self.nodes[node].name.clone();
+        let status = self.nodes[node].process.stop(within).await?;
+        if !status.success() {
+            bail!("{name} stopped with {status}:\n{}", self.nodes[node].process.log_tail(20));
+        }
+        Ok(())
+    }
+
+    /// Starts a node that is down, with the same data and addresses.
+    pub fn restart(&mut self, node: usize) -> Result<()> {
+        self.nodes[node].process.restart()
+    }
+
+    /// SIGTERM to all running nodes, one after the other.
+    pub async fn stop_all(&mut self, within: Duration) -> Result<()> {
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].process.is_running() {
+                self.stop(node, within).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// CPU time of all nodes over all their lives.
+    pub fn cpu_time(&self) -> Duration {
+        self.nodes.iter().map(|node| node.process.cpu_time()).sum()
+    }
+}
+
+/// What a node that this client talks to says of itself.
+pub async fn status_of(client: &Client) -> Result<ClusterStatus> {
+    Ok(client.admin().status(LOOK).await?)
+}
+
+fn server_args(
+    spec: &ClusterSpec,
+    home: &Path,
+    client_address: SocketAddr,
+    peer_address: SocketAddr,
+    peers: &[String],
+) -> Vec<OsString> {
+    let pairs: [(&str, OsString); 5] = [
+        ("--data-dir", home.join("data").into()),
+        ("--client-listen", client_address.to_string().into()),
+        ("--peer-listen", peer_address.to_string().into()),
+        ("--bootstrap-expect", spec.nodes.to_string().into()),
+        ("--join", peers.join(",").into()),
+    ];
+    let mut args = vec![OsString::from("server")];
+    args.extend(pairs.into_iter().flat_map(|(flag, value)| [flag.into(), value]));
+    args.extend(spec.flags.iter().cloned());
+    args
+}
