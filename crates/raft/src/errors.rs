@@ -87,6 +87,17 @@ pub enum StartError {
     /// The state does not open.
     #[error("the state does not open")]
     State(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The state is gone, and the log does not reach back to make it again.
+    #[error(
+        "the state stands at {applied:?}, but the log begins after {purged}: this node's data is \
+         lost. Empty its directory, remove it from the cluster, and add it as a new node"
+    )]
+    StateLost {
+        /// Index that the state stands at.
+        applied: Option<u64>,
+        /// Index up to which the log was purged.
+        purged: u64,
+    },
     /// The peer port can't be listened at.
     #[error("can't listen for peers at {addr}")]
     Listen {

@@ -365,26 +365,29 @@ impl Queue {
 
     fn drain_where(&mut self, goes: impl Fn(&Waiting) -> bool, out: &mut Vec<Waiting>) {
         let mut kept = Vec::with_capacity(self.len);
-        let from = out.len();
-        while let Some(waiting) = self.pop() {
-            if goes(&waiting) { out.push(waiting) } else { kept.push(waiting) }
+        let mut leaderless = Vec::new();
+        while let Some(mut waiting) = self.pop() {
+            if goes(&waiting) {
+                leaderless.extend(waiting.group.take());
+                out.push(waiting);
+            } else {
+                kept.push(waiting);
+            }
         }
         for waiting in kept {
             self.put_back(waiting);
         }
         // Those who waited for one that goes must find another to wait for.
-        for at in from..out.len() {
-            if let Some(key) = out[at].group.take() {
-                let mut orphans = self.groups.remove(&key).unwrap_or_default();
-                if orphans.is_empty() {
-                    continue;
-                }
-                self.grouped -= 1;
-                let mut heir = orphans.remove(0);
-                heir.group = Some(key.clone());
-                self.groups.insert(key, orphans);
-                self.put_back(heir);
+        for key in leaderless {
+            let mut orphans = self.groups.remove(&key).unwrap_or_default();
+            if orphans.is_empty() {
+                continue;
             }
+            self.grouped -= 1;
+            let mut heir = orphans.remove(0);
+            heir.group = Some(key.clone());
+            self.groups.insert(key, orphans);
+            self.put_back(heir);
         }
     }
 }

@@ -35,6 +35,8 @@ mod standing;
 mod start;
 mod state_machine;
 mod status;
+#[cfg(test)]
+mod storage_suite;
 mod types;
 mod upkeep;
 mod worker;

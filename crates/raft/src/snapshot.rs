@@ -52,6 +52,12 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     type SnapshotData = SnapshotFile;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        if self.machine.state().marker().is_none() {
+            // Nothing was ever applied, so there is nothing to send. A node whose log was purged
+            // and whose state is empty is refused before it gets here.
+            let nothing = SnapshotFile { path: PathBuf::new(), bytes: 0 };
+            return Ok(Snapshot { meta: SnapshotMeta::default(), snapshot: nothing });
+        }
         if self.force {
             self.machine.build_base().await?;
         }

@@ -134,9 +134,19 @@ async fn open_stores(config: &NodeConfig, seams: &Seams) -> Result<Stores, Start
         if report.rebuilt || !report.findings.is_empty() {
             tracing::warn!(rebuilt = report.rebuilt, findings = ?report.findings, "state repaired");
         }
+        reaches_back(&log, report.applied.as_ref().map(|marker| marker.index))?;
         Ok(Stores { log, state })
     };
     worker::run("jeton-open", open).await.map_err(StartError::Thread)?
+}
+
+/// Raft never repairs a state: the log must still have all that the state lacks.
+fn reaches_back(log: &RaftLog, applied: Option<u64>) -> Result<(), StartError> {
+    let purged = log.state().purged.map(|(index, _)| index);
+    if purged > applied {
+        return Err(StartError::StateLost { applied, purged: purged.unwrap_or(0) });
+    }
+    Ok(())
 }
 
 /// Whether this node has ever voted or been told anything.

@@ -135,6 +135,10 @@ impl Default for Progress {
     }
 }
 
+/// Answers once the log is durable up to an index.
+type SyncLog =
+    Arc<dyn Fn(u64) -> Result<(), Box<dyn std::error::Error + Send + Sync>> + Send + Sync>;
+
 enum Job {
     Apply(Vec<EntryResponder<TypeConfig>>, oneshot::Sender<io::Result<()>>),
     Install(SnapshotFile, oneshot::Sender<io::Result<()>>),
@@ -146,7 +150,7 @@ enum Job {
 pub struct StateMachine {
     jobs: mpsc::Sender<Job>,
     state: State,
-    log: RaftLog,
+    synced: SyncLog,
 }
 
 impl StateMachine {
@@ -157,6 +161,17 @@ impl StateMachine {
     pub(crate) fn start(
         state: State,
         log: RaftLog,
+        progress: Arc<Progress>,
+        events: Option<Arc<dyn EventSink>>,
+    ) -> io::Result<Self> {
+        let synced = Arc::new(move |index| log.wait_synced(index).map_err(Into::into));
+        Self::start_synced(state, synced, progress, events)
+    }
+
+    /// The same, with anything that waits for the log: rows must never be ahead of it.
+    pub(crate) fn start_synced(
+        state: State,
+        synced: SyncLog,
         progress: Arc<Progress>,
         events: Option<Arc<dyn EventSink>>,
     ) -> io::Result<Self> {
@@ -172,7 +187,7 @@ impl StateMachine {
         applier.restore()?;
         let (jobs, inbox) = mpsc::channel();
         worker::start("jeton-apply", move || applier.run(&inbox))?;
-        Ok(Self { jobs, state, log })
+        Ok(Self { jobs, state, synced })
     }
 
     pub(crate) fn state(&self) -> &State {
@@ -188,10 +203,9 @@ impl StateMachine {
 
     /// Makes everything applied so far durable in the state, without a new base.
     pub(crate) async fn checkpoint(&self) -> io::Result<Option<Marker>> {
-        let (state, log) = (self.state.clone(), self.log.clone());
+        let (state, synced) = (self.state.clone(), Arc::clone(&self.synced));
         worker::run("jeton-checkpoint", move || {
-            let synced = |index| log.wait_synced(index).map_err(Into::into);
-            state.checkpoint(&synced).map_err(io::Error::other)
+            state.checkpoint(synced.as_ref()).map_err(io::Error::other)
         })
         .await?
     }

@@ -1,5 +1,7 @@
 //! Whole nodes in one process, over loopback and real directories.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on should say where")]
+
 mod harness;
 
 mod failover;
