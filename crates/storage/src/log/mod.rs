@@ -16,18 +16,28 @@
 //!
 //! # What a crash leaves
 //!
-//! | crash | leaves | the next start |
-//! |---|---|---|
-//! | a batch is written, not synced | any part of it, by sectors | keeps the records up to the first that is not whole, zeroes the rest, says so in [`LogReport::torn`] |
-//! | after the sync, before callbacks | the whole batch | keeps it: nobody was told, nothing is wrong |
-//! | the note "synced up to here" is written after a batch, and not synced | the note, or a part, or nothing | keeps or cuts it; the batch before is whole |
-//! | the next segment is being made | `next.tmp`, or a blank segment | removes the one, uses the other |
-//! | the live segment is sealed; the new one has nothing yet | a seal, and a blank segment behind it | goes on in the blank one |
-//! | the first batch of a new segment is written, not synced | parts of it | cuts it; its first record is written again |
-//! | truncation, and other entries under the same indexes | records in the order they were asked for | drops and adds in that order: a torn batch keeps a prefix of it, never the new entries without the truncation |
-//! | the purge is written, not synced | it, or not; no file is gone yet | purges, or not |
-//! | the purge is synced; some of the old segments are removed | the newer part of them: the oldest goes first, and each durably before the next | removes the rest |
-//! | a cut-off tail is zeroed, not synced | a shorter torn tail | cuts again |
+//! - **A batch is written, not synced**: any part of it, by sectors. The next start keeps the
+//!   records up to the first that is not whole, zeroes the rest, and says so in
+//!   [`LogReport::torn`].
+//! - **After the sync, before the callbacks**: the whole batch. It is kept: nobody was told yet, and
+//!   nothing is wrong.
+//! - **The note "synced up to here" is written after a batch, and not synced**: the note, or a part
+//!   of it, or nothing. It is kept or cut; the batch before is whole.
+//! - **The next segment is being made**: `next.tmp`, which is removed, or a blank segment, which is
+//!   used.
+//! - **The live segment is sealed; the new one has nothing yet**: a seal, and a blank segment behind
+//!   it. The log goes on in the blank one.
+//! - **The first batch of a new segment is written, not synced**: parts of it. They are cut, and the
+//!   segment's first record is written again.
+//! - **Truncation, then other entries under the same indexes**: records in the order they were asked
+//!   for, dropped and added in that order. A torn batch keeps a prefix of it, never the new entries
+//!   without the truncation.
+//! - **A purge is written, not synced**: it, or not. No file is gone yet.
+//! - **A purge is synced; some of the old segments are removed**: the newer part of them, since the
+//!   oldest goes first, and each durably before the next. The next start removes the rest.
+//! - **A cut-off tail is zeroed, not synced**: a shorter torn tail, which is cut again.
+//! - **Only the process is killed**: everything written, but perhaps not synced. The next start
+//!   syncs all files and the directory before it builds on them.
 //!
 //! A segment starts with all that is known from the ones before (first and next index, vote,
 //! committed, purged), so removing those never needs anything to be copied.

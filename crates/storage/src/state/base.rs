@@ -125,19 +125,36 @@ fn write_rows(
     marker: &Marker,
     next_page: &mut dyn FnMut() -> Result<Page, StateError>,
 ) -> Result<bool, StateError> {
+    let write = &mut |key: &Bytes, value: &Bytes| writer.push(key, Some(value));
+    Ok(count_each(marker, next_page, write)?.is_some())
+}
+
+/// How many rows there are, which must add up; `None` if they were given up.
+pub(super) fn count(
+    marker: &Marker,
+    next_page: &mut dyn FnMut() -> Result<Page, StateError>,
+) -> Result<Option<u64>, StateError> {
+    count_each(marker, next_page, &mut |_, _| Ok(()))
+}
+
+fn count_each(
+    marker: &Marker,
+    next_page: &mut dyn FnMut() -> Result<Page, StateError>,
+    each: &mut dyn FnMut(&Bytes, &Bytes) -> Result<(), StateError>,
+) -> Result<Option<u64>, StateError> {
     let mut tally = Tally::default();
     loop {
         match next_page()? {
-            Page::GivenUp => return Ok(false),
+            Page::GivenUp => return Ok(None),
             Page::End => break,
             Page::Rows(page) => {
                 for (key, value) in &page {
                     tally.add(key, value);
-                    writer.push(key, Some(value))?;
+                    each(key, value)?;
                 }
             }
         }
     }
     tally.check(marker)?;
-    Ok(true)
+    Ok(Some(tally.rows))
 }

@@ -7,15 +7,37 @@ use std::sync::Arc;
 use super::base::{self, BaseInfo};
 use super::error::StateError;
 use super::files::{base_path, find, redo_path, remove_later};
+use super::hold::Page;
 use super::layers::Frozen;
 use super::marker::Marker;
 use super::redo;
-use super::rows::RowIndex;
+use super::rows::{RowIndex, RowsError};
 use super::rows_dir::seal;
 use super::{Durable, State};
 
 /// Answers once the log is durable up to an index.
 pub type Synced<'l> = &'l dyn Fn(u64) -> Result<(), Box<dyn Error + Send + Sync>>;
+
+/// The rows as a checkpoint left them, until it is dropped.
+struct Still<'s> {
+    state: &'s State,
+    generation: u64,
+    marker: Marker,
+    rows: Arc<dyn RowIndex>,
+}
+
+impl Still<'_> {
+    fn next_page(&self) -> Result<Page, StateError> {
+        self.state.inner.gate.check()?;
+        Ok(self.state.inner.hold.next_page(self.rows.as_ref())?)
+    }
+}
+
+impl Drop for Still<'_> {
+    fn drop(&mut self) {
+        self.state.inner.hold.end();
+    }
+}
 
 impl State {
     /// Makes the state durable as it is now, and frees the overlay. Returns where the rows then
@@ -47,28 +69,55 @@ impl State {
     /// again, which rebuilds them. Also that stops the store, as any error but a full disk.
     pub fn build_base(&self) -> Result<Option<BaseInfo>, StateError> {
         let _building = self.inner.building.lock();
-        let hold = &self.inner.hold;
-        let (marker, rows) = {
-            // Between two checkpoints the rows are those of the marker.
-            let durable = self.inner.durable.lock();
-            self.inner.gate.check()?;
-            let Some(marker) = durable.marker.clone() else { return Ok(None) };
-            if let Some(base) = self.base().filter(|base| base.marker == marker) {
-                return Ok(Some(base));
-            }
-            hold.begin(self.inner.options.overlay_bytes_max);
-            (marker, Arc::clone(self.layers().rows()))
+        let Some(still) = self.hold_still()? else { return Ok(None) };
+        if let Some(base) = self.base().filter(|base| base.marker == still.marker) {
+            return Ok(Some(base));
+        }
+        let mut next_page = || still.next_page();
+        let built = base::write(&self.inner.place, &still.marker, &mut next_page);
+        let Some(built) = built.map_err(|error| self.found(error, &still))? else {
+            return Ok(None);
         };
-        let mut next_page = || {
-            self.inner.gate.check()?;
-            Ok(hold.next_page(rows.as_ref())?)
-        };
-        let built = base::write(&self.inner.place, &marker, &mut next_page);
-        hold.end();
-        let Some(built) = built.map_err(|error| self.stopped_by(error))? else { return Ok(None) };
-        self.remove_bases_below(marker.index)?;
+        self.remove_bases_below(still.marker.index)?;
         *self.inner.base.lock() = Some(built.clone());
         Ok(Some(built))
+    }
+
+    /// Looks at all rows as the last checkpoint left them, and compares their digest with its
+    /// marker's: what [`build_base`](Self::build_base) does, without a file. Returns how many there
+    /// are; `None` as there.
+    ///
+    /// # Errors
+    /// As [`build_base`](Self::build_base).
+    pub fn verify(&self) -> Result<Option<u64>, StateError> {
+        let _building = self.inner.building.lock();
+        let Some(still) = self.hold_still()? else { return Ok(None) };
+        let counted = base::count(&still.marker, &mut || still.next_page());
+        counted.map_err(|error| self.found(error, &still))
+    }
+
+    /// Lets the rows of the last checkpoint be read while the next ones change them. `None` before
+    /// the first.
+    fn hold_still(&self) -> Result<Option<Still<'_>>, StateError> {
+        // Between two checkpoints the rows are those of the marker.
+        let durable = self.inner.durable.lock();
+        self.inner.gate.check()?;
+        let Some(marker) = durable.marker.clone() else { return Ok(None) };
+        self.inner.hold.begin(self.inner.options.overlay_bytes_max);
+        let rows = Arc::clone(self.layers().rows());
+        Ok(Some(Still { state: self, generation: durable.generation, marker, rows }))
+    }
+
+    /// Makes the next opening rebuild rows that were found damaged, and stops the store.
+    fn found(&self, error: StateError, still: &Still<'_>) -> StateError {
+        let damaged = match &error {
+            StateError::Rows(error) => !matches!(error, RowsError::Refused(_)),
+            error => matches!(error, StateError::Digest { .. }),
+        };
+        if damaged && let Err(error) = self.inner.place.suspect(still.generation) {
+            tracing::error!(%error, "damaged rows could not be marked as such");
+        }
+        self.stopped_by(error)
     }
 
     /// The overlay to copy: one that an earlier attempt left frozen, or the active one. `None` if

@@ -3,6 +3,7 @@
 //! ```text
 //!   rows-000001/         sled; in use if it is the highest that has …
 //!   rows-000001/ready    … this empty file
+//!   rows-000001/suspect  they were found damaged while in use: not used again
 //!   redo-<index>         an overlay on its way into the rows
 //!   base-<index>         a whole state; the highest counts
 //!   incoming-<index>     a base that is being received
@@ -44,6 +45,11 @@ pub(super) fn rows_dir(dir: &Path, generation: u64) -> PathBuf {
 /// The file that says that a generation is whole.
 pub(super) fn ready_path(dir: &Path, generation: u64) -> PathBuf {
     rows_dir(dir, generation).join("ready")
+}
+
+/// The file that says that a generation was found damaged.
+pub(super) fn suspect_path(dir: &Path, generation: u64) -> PathBuf {
+    rows_dir(dir, generation).join("suspect")
 }
 
 /// Lists the directory. Names of others are left alone.

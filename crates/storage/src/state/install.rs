@@ -9,15 +9,15 @@ use super::error::StateError;
 use super::files::{base_path, find, incoming_path, redo_path, remove_later};
 use super::layers::Layers;
 use super::marker::Marker;
-use super::row_file::{disk_error, publish};
+use super::row_file::{self, disk_error, publish};
 use super::rows::RowIndex;
 use super::rows_dir::{Tally, seal};
 use super::{Durable, State};
 
 impl State {
-    /// Replaces everything by the base file at `file`, which must be in the state's directory (see
-    /// [`State::incoming_path`]) and becomes this node's own base. When it returns, that is
-    /// durable.
+    /// Replaces everything by the base file at `file`, which becomes this node's own base. When it
+    /// returns, that is durable. A file received at [`State::incoming_path`] is renamed, one that
+    /// is elsewhere is copied and left where it is.
     ///
     /// The file is read to its end and its digest compared before anything is replaced: after an
     /// error about the file, or a full disk, the state is as before.
@@ -78,10 +78,14 @@ impl State {
     ) -> Result<(), StateError> {
         let place = &self.inner.place;
         let path = base_path(&place.dir, marker.index);
-        // Whoever received the file may not have synced it.
-        let received = place.disk.open(file).map_err(disk_error("open", file))?;
-        received.sync().map_err(disk_error("sync", file))?;
-        publish(place.disk.as_ref(), file, &path)?;
+        if file.parent() == Some(&place.dir) {
+            // Whoever received the file may not have synced it.
+            let received = place.disk.open(file).map_err(disk_error("open", file))?;
+            received.sync().map_err(disk_error("sync", file))?;
+            publish(place.disk.as_ref(), file, &path)?;
+        } else {
+            row_file::copy(place.disk.as_ref(), file, &path)?;
+        }
         place.ready(generation)?;
 
         assert!(!self.inner.writing.load(Ordering::Acquire), "no entry is applied meanwhile");

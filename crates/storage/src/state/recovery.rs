@@ -13,7 +13,7 @@ use super::marker::Marker;
 use super::redo;
 use super::row_file::{Reader, disk_error};
 use super::rows::{RowIndex, RowsError};
-use super::rows_dir::{Place, Tally, copy_file, seal, tally};
+use super::rows_dir::{Place, Tally, copy_file, glance, seal, tally};
 
 /// What opening the state found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,8 +22,10 @@ pub struct OpenReport {
     pub applied: Option<Marker>,
     /// The rows were discarded and made anew, from a base or from nothing.
     pub rebuilt: bool,
-    /// How many rows there are.
-    pub rows: u64,
+    /// How many rows there are, all of them looked at; `None` if [`State::verify`] is to do that.
+    ///
+    /// [`State::verify`]: super::State::verify
+    pub rows: Option<u64>,
     /// What was out of the ordinary, in the order it was found.
     pub findings: Vec<Finding>,
 }
@@ -75,26 +77,30 @@ pub(super) struct Recovered {
     pub(super) report: OpenReport,
 }
 
-/// Rows whose digest was compared with their marker.
+/// Rows that can be used.
 struct Verified {
+    /// Their digest was compared with their marker.
+    whole: bool,
     generation: u64,
     rows: Arc<dyn RowIndex>,
     marker: Option<Marker>,
     tally: Tally,
 }
 
-pub(super) fn recover(place: &Place) -> Result<Recovered, StateError> {
+pub(super) fn recover(place: &Place, verify: bool) -> Result<Recovered, StateError> {
     place.disk.create_dir_all(&place.dir).map_err(disk_error("create", &place.dir))?;
     let found = files::find(place.disk.as_ref(), &place.dir)?;
     for name in &found.unfinished {
         remove(place.disk.as_ref(), &place.dir.join(name))?;
     }
-    let recovery = Recovery { place, found, report: OpenReport::default() };
+    let recovery = Recovery { place, verify, found, report: OpenReport::default() };
     recovery.run()
 }
 
 struct Recovery<'p> {
     place: &'p Place,
+    /// Look at all rows, whatever is found.
+    verify: bool,
     found: Found,
     report: OpenReport,
 }
@@ -124,7 +130,7 @@ impl Recovery<'_> {
             tracing::warn!(?finding, "opening the state");
         }
         self.report.applied = verified.marker;
-        self.report.rows = verified.tally.rows;
+        self.report.rows = verified.whole.then_some(verified.tally.rows);
         Ok(Recovered {
             generation: verified.generation,
             rows: verified.rows,
@@ -157,7 +163,7 @@ impl Recovery<'_> {
         let rows = self.place.begin(generation)?;
         rows.sync()?;
         self.place.ready(generation)?;
-        Ok(Verified { generation, rows, marker: None, tally: Tally::default() })
+        Ok(Verified { whole: true, generation, rows, marker: None, tally: Tally::default() })
     }
 
     /// Uses the rows that are there; `None` if they must be made anew.
@@ -166,6 +172,11 @@ impl Recovery<'_> {
         generation: u64,
         base: Option<&BaseInfo>,
     ) -> Result<Option<Verified>, StateError> {
+        if self.place.is_suspect(generation)? {
+            let why = "an earlier process found them damaged".to_owned();
+            self.report.findings.push(Finding::RowsDamaged { why });
+            return Ok(None);
+        }
         let verified = match self.verify(generation) {
             Ok(verified) => verified,
             Err(error) => {
@@ -191,9 +202,15 @@ impl Recovery<'_> {
         if let Some(redone) = self.redo(rows.as_ref(), marker.as_ref().map(|m| m.index))? {
             marker = Some(redone);
         }
-        let tally = tally(rows.as_ref())?;
-        check(&tally, marker.as_ref())?;
-        Ok(Verified { generation, rows, marker, tally })
+        let tally = if self.verify {
+            tally(rows.as_ref())?
+        } else {
+            glance(rows.as_ref(), marker.as_ref())?
+        };
+        if self.verify || marker.is_none() {
+            check(&tally, marker.as_ref())?;
+        }
+        Ok(Verified { whole: self.verify, generation, rows, marker, tally })
     }
 
     /// Copies the newest redo that builds on the state at `index`; returns where that leads.
@@ -261,7 +278,7 @@ impl Recovery<'_> {
             Some(marker) => seal(rows.as_ref(), marker)?,
             None => rows.sync()?,
         }
-        Ok(Verified { generation, rows, marker, tally: counted })
+        Ok(Verified { whole: true, generation, rows, marker, tally: counted })
     }
 
     /// New rows with the newest base that is whole; empty ones if there never was a base.

@@ -228,6 +228,26 @@ pub(super) fn publish(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), Sta
     disk.sync_dir(dir).map_err(disk_error("sync", dir))
 }
 
+/// Makes a durable copy of a file, whole or not at all.
+pub(super) fn copy(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), StateError> {
+    let source = disk.open(from).map_err(disk_error("open", from))?;
+    let tmp = tmp_path(to);
+    let target = disk.open_or_create(&tmp).map_err(disk_error("create", &tmp))?;
+    target.set_len(0).map_err(disk_error("empty", &tmp))?;
+    let mut piece = vec![0; FRAME_BYTES];
+    let mut at = 0;
+    loop {
+        let count = source.read_at(&mut piece, at).map_err(disk_error("read", from))?;
+        if count == 0 {
+            break;
+        }
+        target.write_at(&piece[..count], at).map_err(disk_error("write", &tmp))?;
+        at += count as u64;
+    }
+    target.sync().map_err(disk_error("sync", &tmp))?;
+    publish(disk, &tmp, to)
+}
+
 /// Reads one file from its beginning.
 pub(super) struct Reader {
     path: PathBuf,

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jeton_core::digest::row_digest;
+use jeton_core::tables::PINNED_END;
 
 use super::error::StateError;
-use super::files::{ready_path, rows_dir};
+use super::files::{ready_path, rows_dir, suspect_path};
 use super::layers::is_pinned;
 use super::marker::Marker;
 use super::row_file::{Reader, disk_error};
@@ -71,6 +72,18 @@ pub(super) fn tally(rows: &dyn RowIndex) -> Result<Tally, StateError> {
     }
 }
 
+/// Looks at the pinned rows only: that takes no time, and shows no damage elsewhere.
+pub(super) fn glance(rows: &dyn RowIndex, marker: Option<&Marker>) -> Result<Tally, StateError> {
+    let mut tally = Tally::default();
+    let pinned = rows.range(&[], Some(&[PINNED_END]), usize::MAX)?;
+    pinned.iter().for_each(|(key, value)| tally.add(key, value));
+    if marker.is_none() {
+        // Without a marker there must be no row at all.
+        rows.range(&[], None, 1)?.iter().for_each(|(key, value)| tally.add(key, value));
+    }
+    Ok(tally)
+}
+
 /// Copies writes into rows. Not durable before [`seal`].
 pub(super) fn copy<'w>(
     rows: &dyn RowIndex,
@@ -125,7 +138,16 @@ impl Place {
 
     /// Makes a generation count, from the next opening on.
     pub(super) fn ready(&self, generation: u64) -> Result<(), StateError> {
-        let path = ready_path(&self.dir, generation);
+        self.put_sign(generation, ready_path(&self.dir, generation))
+    }
+
+    /// Makes the next opening rebuild the rows.
+    pub(super) fn suspect(&self, generation: u64) -> Result<(), StateError> {
+        self.put_sign(generation, suspect_path(&self.dir, generation))
+    }
+
+    /// Creates an empty file in a generation's directory, durably.
+    fn put_sign(&self, generation: u64, path: PathBuf) -> Result<(), StateError> {
         let file = self.disk.open_or_create(&path).map_err(disk_error("create", &path))?;
         file.sync().map_err(disk_error("sync", &path))?;
         let dir = rows_dir(&self.dir, generation);
@@ -134,6 +156,11 @@ impl Place {
 
     pub(super) fn is_ready(&self, generation: u64) -> Result<bool, StateError> {
         let path = ready_path(&self.dir, generation);
+        self.disk.exists(&path).map_err(disk_error("look for", &path))
+    }
+
+    pub(super) fn is_suspect(&self, generation: u64) -> Result<bool, StateError> {
+        let path = suspect_path(&self.dir, generation);
         self.disk.exists(&path).map_err(disk_error("look for", &path))
     }
 

@@ -109,7 +109,11 @@ fn power_cut_while_recovering_from_a_power_cut_loses_nothing_more() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 300,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn any_steps_and_any_power_cuts_keep_what_was_acknowledged(

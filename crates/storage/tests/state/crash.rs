@@ -1,6 +1,8 @@
 //! The power fails after each single call to the disk and to the rows, also while the state
 //! recovers from the failure before.
 
+use std::path::Path;
+
 use jeton_storage::disk::Disk;
 use jeton_storage::state::{State, StateError};
 
@@ -148,6 +150,25 @@ fn a_crash_at_any_write_of_the_rows_loses_nothing() {
 fn a_crash_at_the_disk_and_then_at_the_rows_loses_nothing() {
     crash_everywhere(DISK, ROWS);
     crash_everywhere(ROWS, DISK);
+}
+
+#[test]
+fn a_base_received_in_another_directory_is_copied() {
+    let (log, received) = history();
+    let world = World::default();
+    let (state, _) = world.open().unwrap();
+    log.apply(&state, 1).unwrap();
+    let elsewhere = Path::new("/incoming/base");
+    world.disk.create_dir_all(Path::new("/incoming")).unwrap();
+    crate::model::receive(&world, &received, elsewhere).unwrap();
+    assert_eq!(state.install(elsewhere).unwrap(), log.marker(10));
+    log.compare(&state);
+    drop(state);
+    world.crash(1);
+    let (state, report) = world.open().unwrap();
+    assert_eq!(report.applied, Some(log.marker(10)));
+    assert_eq!(state.base().unwrap().marker, log.marker(10));
+    log.compare(&state);
 }
 
 #[test]

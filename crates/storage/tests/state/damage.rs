@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use jeton_storage::disk::{Disk, RealDisk};
-use jeton_storage::state::{BaseReader, Finding, State, StateError};
+use jeton_storage::state::{BaseReader, Finding, State, StateError, StateOptions};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -127,7 +127,7 @@ fn without_a_base_damaged_rows_begin_anew() {
     world.store.lose(b"\x10pinned");
     let (state, report) = world.open().unwrap();
     assert!(report.rebuilt);
-    assert_eq!((report.applied, report.rows), (None, 0));
+    assert_eq!((report.applied, report.rows), (None, Some(0)));
     log.replay(&state).unwrap();
     log.compare(&state);
 }
@@ -143,6 +143,36 @@ fn a_base_damage_that_the_digest_notices_keeps_no_base() {
     assert_eq!(bases, ["base-00000000000000000002"], "the old one is kept, no new one");
     drop(state);
     rebuilt_from_base(&world, &log);
+}
+
+#[test]
+fn rows_can_be_verified_after_a_quick_opening() {
+    let log = log();
+    let (world, state) = world(&log);
+    drop(state);
+    let quick = StateOptions { verify_at_open: false, ..StateOptions::default() };
+    let (state, report) = world.open_with(quick.clone()).unwrap();
+    assert_eq!((report.applied, report.rows), (Some(log.marker(3)), None));
+    log.compare(&state);
+    log.apply(&state, 4).unwrap();
+    assert_eq!(state.verify().unwrap(), Some(log.rows(3).len() as u64));
+    state.checkpoint(&synced).unwrap();
+    assert_eq!(state.verify().unwrap(), Some(log.rows(4).len() as u64));
+    drop(state);
+
+    world.store.lose(&[0x50, 1]);
+    let (state, report) = world.open_with(quick.clone()).unwrap();
+    assert!(!report.rebuilt, "damage outside of the pinned rows is not seen at once");
+    assert!(matches!(state.verify(), Err(StateError::Digest { index: 4, .. })));
+    assert!(matches!(state.begin(), Err(StateError::Stopped(_))));
+    drop(state);
+    world.crash(0);
+    // What was found is remembered: the next opening rebuilds, however quick it is to be.
+    let (state, report) = world.open_with(quick).unwrap();
+    assert!(report.rebuilt);
+    assert_eq!(report.applied, Some(log.marker(2)));
+    log.replay(&state).unwrap();
+    log.compare(&state);
 }
 
 #[test]
