@@ -27,12 +27,13 @@ pub struct NodeConfig {
     pub bootstrap_expect: usize,
     /// Peer addresses of the cluster, identical on every node, this one's included.
     pub join: Vec<String>,
-    /// How often the leader says that it is there. Default 150 ms, at least 10 ms.
+    /// How often the leader says that it is there. Default 80 ms, at least 10 ms.
     pub heartbeat: Duration,
-    /// Shortest silence after which a follower stands for election. Default 500 ms, at least three
-    /// heartbeats.
+    /// A follower stands for election after a silence of `election_max` and a random time between
+    /// this and `election_max`: with the defaults after 650 to 800 ms. Default 250 ms, at least
+    /// three heartbeats.
     pub election_min: Duration,
-    /// Longest such silence. Default 1 s.
+    /// So long after a heartbeat a follower refuses to vote for another. Default 400 ms.
     pub election_max: Duration,
     /// How far this node's clock may be from the median. Default 2 s.
     pub clock_skew_max: Duration,
@@ -64,9 +65,9 @@ impl NodeConfig {
             client_addr: String::new(),
             bootstrap_expect: 1,
             join: Vec::new(),
-            heartbeat: Duration::from_millis(150),
-            election_min: Duration::from_millis(500),
-            election_max: Duration::from_millis(1_000),
+            heartbeat: Duration::from_millis(80),
+            election_min: Duration::from_millis(250),
+            election_max: Duration::from_millis(400),
             clock_skew_max: Duration::from_secs(2),
             checkpoint_bytes: 64 << 20,
             overlay_bytes_max: 256 << 20,

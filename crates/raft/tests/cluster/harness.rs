@@ -48,7 +48,6 @@ impl Place {
         let mut config = NodeConfig::new(self.dir.path().join("data"), listen);
         config.client_addr = format!("client-of-{}", self.addr);
         config.segment_bytes = 1 << 20;
-        config.heartbeat = Duration::from_millis(100);
         config
     }
 
