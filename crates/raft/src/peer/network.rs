@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use futures::Stream;
 use futures::channel::mpsc;
+use futures::stream::{self, Stream, StreamExt};
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::{RPCOption, stream_append_sequential};
+use openraft::network::{Backoff, RPCOption, stream_append_sequential};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
     StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -28,6 +28,9 @@ use super::transfer;
 use crate::snapshot::SnapshotFile;
 use crate::types::{NodeId, Snapshot, TypeConfig, Vote};
 
+/// Pauses before a peer that could not be reached is tried again.
+const BACKOFF_MIN: Duration = Duration::from_millis(20);
+const BACKOFF_MAX: Duration = Duration::from_millis(500);
 /// Opening a pipeline may need a new connection: openraft's time, made for one request, is short.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -136,7 +139,15 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         if self.lane == Lane::Liveness {
             return stream_append_sequential(self, input, option);
         }
+        let mut input = input;
         Box::pin(async move {
+            // openraft puts its backoff in front of the first request: to connect before that one
+            // has come would be to retry a dead peer in a tight loop.
+            let Some(first) = input.next().await else {
+                let nothing: AppendAnswers<'s> = Box::pin(stream::empty());
+                return Ok(nothing);
+            };
+            let input = stream::iter([first]).chain(input);
             let pipeline = self.open_pipeline(input, option.soft_ttl().max(OPEN_TIMEOUT)).await?;
             let answers: AppendAnswers<'s> = Box::pin(pipeline);
             Ok(answers)
@@ -178,6 +189,13 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
                 Err(StreamingError::Unreachable(Unreachable::new(&error)))
             }
         }
+    }
+
+    /// Quick at first, for a peer that only restarts.
+    fn backoff(&self) -> Option<Backoff> {
+        let growing =
+            std::iter::successors(Some(BACKOFF_MIN), |pause| Some((*pause * 2).min(BACKOFF_MAX)));
+        Some(Backoff::new(growing))
     }
 
     async fn transfer_leader(

@@ -72,8 +72,8 @@ async fn a_dropped_session_takes_no_further_request() {
     let input = receiver.inspect(move |_: &AppendEntriesRequest<TypeConfig>| {
         counted.fetch_add(1, Ordering::SeqCst);
     });
-    let mut answers = network.stream_append(input, option()).await.unwrap();
     sender.unbounded_send(append(0, 10)).unwrap();
+    let mut answers = network.stream_append(input, option()).await.unwrap();
     // Polled until the request has arrived; the answer is held.
     let mut appended = served.raft.appended.subscribe();
     tokio::select! {
@@ -126,8 +126,46 @@ async fn a_peer_that_goes_down_is_unreachable_and_its_server_stops_at_once() {
     let ((), answer) = tokio::join!(served.stop(), timeout(PATIENCE, answers.next()));
     words(&answer.unwrap().unwrap().unwrap_err());
     drop(answers);
-    let again = network.stream_append(futures::stream::pending(), option()).await;
+    let again = network.stream_append(futures::stream::iter([append(0, 10)]), option()).await;
     words(&again.err().expect("nobody listens any more"));
+}
+
+/// openraft's backoff delays the first request: as long as it holds it back, nothing is tried.
+#[tokio::test]
+async fn a_session_connects_only_when_it_has_something_to_send() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let member = Member {
+        peer_addr: listener.local_addr().unwrap().to_string(),
+        client_addr: String::new(),
+    };
+    let mut network = peers().new_client(SERVER, &member).await;
+    let (sender, receiver) = futures::channel::mpsc::unbounded();
+    let mut session = network.stream_append(receiver, option());
+    assert!(futures::poll!(&mut session).is_pending());
+    assert!(futures::poll!(Box::pin(listener.accept())).is_pending());
+    sender.unbounded_send(append(0, 10)).unwrap();
+    tokio::select! {
+        biased;
+        _ = &mut session => panic!("nobody answers there"),
+        accepted = timeout(PATIENCE, listener.accept()) => drop(accepted.unwrap().unwrap()),
+    }
+}
+
+#[tokio::test]
+async fn a_session_without_requests_ends_in_peace() {
+    let served = Served::running(0).await;
+    let mut network = network(&served).await;
+    let answers = network.stream_append(futures::stream::empty(), option()).await.unwrap();
+    assert_eq!(answers.count().await, 0);
+}
+
+#[tokio::test]
+async fn pauses_before_an_unreachable_peer_grow_and_never_end() {
+    let served = Served::starting(0).await;
+    let network = network(&served).await;
+    let pauses: Vec<_> = network.backoff().unwrap().take(100).collect();
+    assert!(pauses.is_sorted() && pauses[0] < pauses[5]);
+    assert_eq!((pauses.len(), pauses[99]), (100, Duration::from_millis(500)));
 }
 
 #[tokio::test]

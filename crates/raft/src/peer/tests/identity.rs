@@ -17,7 +17,7 @@ async fn call_everything(peers: &Peers, target: NodeId, member: &Member) -> Vec<
     tell("pre-vote", network.pre_vote(vote, option()).await.unwrap_err().to_string());
     let beat = network.append_entries(append(0, 1), option()).await;
     tell("heartbeat", beat.unwrap_err().to_string());
-    let pipeline = network.stream_append(futures::stream::pending(), option()).await;
+    let pipeline = network.stream_append(futures::stream::iter([append(0, 1)]), option()).await;
     tell("append", pipeline.err().unwrap().to_string());
     let transfer = TransferLeaderRequest::new(leader_vote(), target, None);
     tell("transfer", network.transfer_leader(transfer, option()).await.unwrap_err().to_string());
