@@ -22,7 +22,7 @@ use crate::clock::{Clock, Stamps};
 use crate::config::NodeConfig;
 use crate::digests::DigestBook;
 use crate::errors::ProposeError;
-use crate::intake::{Intake, ReplySink, Waiting};
+use crate::intake::{Intake, ReplySink, Waiting, is_urgent};
 use crate::peer::{Connector, Peers};
 use crate::reads::Reads;
 use crate::standing::{Health, Standing};
@@ -54,6 +54,8 @@ pub(crate) struct Engine {
     pub(crate) health: watch::Sender<Health>,
     /// The last proposal or forward was turned away: the leader is not ready, or has moved.
     pub(crate) turned_away: AtomicBool,
+    /// The log's disk is full: as leader, only revocations are taken.
+    pub(crate) disk_full: AtomicBool,
     pub(crate) counters: Counters,
 }
 
@@ -111,7 +113,10 @@ impl Engine {
         // limiter: a rate only ever looks slower from the past.
         let now = self.stamps.estimate(Instant::now()).unwrap_or_default();
         match self.judge(&waiting.command, now) {
-            Ok(None | Some(Judged::Enter)) => self.intake.push(waiting, true),
+            Ok(None | Some(Judged::Enter)) => match self.refused_for_space(&waiting) {
+                Some(error) => self.answer(waiting, Err(error)),
+                None => self.intake.push(waiting, true),
+            },
             Ok(Some(Judged::Settled(reply))) => {
                 if matches!(reply.outcome, Err(Refusal::RateLimited { .. })) {
                     self.answer(waiting, Ok(reply));
@@ -121,6 +126,14 @@ impl Engine {
             }
             Err(error) => self.fail_read(waiting, &error),
         }
+    }
+
+    /// On a full disk of the leader only revocations may still grow the log, from what is left in
+    /// its last segment.
+    pub(crate) fn refused_for_space(&self, waiting: &Waiting) -> Option<ProposeError> {
+        let full = self.disk_full.load(Ordering::Acquire) && self.standing.borrow().leads();
+        let refused = full && !is_urgent(&waiting.command);
+        refused.then_some(ProposeError::DiskFull { node: self.id })
     }
 
     /// What the local state says to a rotation; `None` for any other command.

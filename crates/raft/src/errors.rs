@@ -42,6 +42,12 @@ pub enum ProposeError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// The leader's disk is full; it was not proposed. Revocations still are.
+    #[error("the disk of node {node} is full; it was not proposed: free some space")]
+    DiskFull {
+        /// Whose.
+        node: u64,
+    },
     /// This node must not serve: its state is in doubt, or its disk failed.
     #[error("this node does not serve: {why}")]
     NotServing {

@@ -28,6 +28,8 @@ use crate::types::{Member, NodeId};
 
 /// A stream that takes nothing for this long is given up.
 const SEND_TIMEOUT: Duration = Duration::from_secs(2);
+/// When to try again after the leader's disk was full.
+const DISK_FULL_PAUSE: Duration = Duration::from_secs(1);
 /// Largest encoded command that is taken from a peer.
 const COMMAND_BYTES_MAX: usize = 1024 * 1024;
 
@@ -183,7 +185,10 @@ impl Engine {
                     let sink = Arc::clone(&sink);
                     let waiting =
                         Waiting::new(Arc::new(command), deadline, forwarded.tag, sink, Some(from));
-                    self.intake.push(waiting, true);
+                    match self.refused_for_space(&waiting) {
+                        Some(error) => self.answer(waiting, Err(error)),
+                        None => self.intake.push(waiting, true),
+                    }
                 }
                 Err(error) => {
                     let why = Arc::from(error.to_string());
@@ -247,6 +252,10 @@ impl ReplySink for ToFollower {
             }
             Err(ProposeError::Overloaded { retry_after }) => {
                 ForwardOutcome::Overloaded { retry_after_ms: millis(retry_after) }
+            }
+            // The follower's caller hears "overloaded": only the leader's operator can help.
+            Err(ProposeError::DiskFull { .. }) => {
+                ForwardOutcome::Overloaded { retry_after_ms: millis(DISK_FULL_PAUSE) }
             }
             Err(error @ ProposeError::TooLarge { .. }) => {
                 ForwardOutcome::Rejected(error.to_string().into())

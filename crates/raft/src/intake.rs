@@ -120,7 +120,8 @@ fn texts(attributes: &[(Arc<str>, Arc<str>)]) -> usize {
     attributes.iter().map(|(name, value)| name.len() + value.len() + 16).sum()
 }
 
-fn is_urgent(command: &Command) -> bool {
+/// Revocations: first in every queue, last to be shed.
+pub(crate) fn is_urgent(command: &Command) -> bool {
     matches!(
         command.operation,
         Operation::RevokeFamily(_) | Operation::RevokeToken(_) | Operation::RevokeWhere(_)
@@ -265,10 +266,10 @@ impl Intake {
     pub(crate) fn close(&self) -> Vec<Waiting> {
         let mut queue = self.queue.lock();
         queue.closed = true;
-        let mut out = Vec::new();
-        queue.drain_where(|_| true, &mut out);
-        out.extend(queue.groups.drain().flat_map(|(_, group)| group));
+        // Groups first: nobody is to wait for an heir any more.
+        let mut out: Vec<Waiting> = queue.groups.drain().flat_map(|(_, group)| group).collect();
         queue.grouped = 0;
+        queue.drain_where(|_| true, &mut out);
         out
     }
 }
@@ -389,5 +390,163 @@ impl Queue {
             self.groups.insert(key, orphans);
             self.put_back(heir);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jeton_core::command::{Origin, RequestName, RevokeFamily, Rotate};
+    use jeton_core::ids::{FamilyId, Generation, Kid, RequestId, SecretDigest};
+
+    #[derive(Default)]
+    struct Answers(Mutex<Vec<(u64, Result<Reply, ProposeError>)>>);
+
+    impl ReplySink for Answers {
+        fn reply(&self, tag: u64, result: Result<Reply, ProposeError>) {
+            self.0.lock().push((tag, result));
+        }
+    }
+
+    fn tenant(name: &str) -> Option<TenantId> {
+        Some(TenantId::new(name).unwrap())
+    }
+
+    fn named(tenant: Option<TenantId>, operation: Operation) -> Command {
+        let request = RequestName { id: RequestId([1; 16]), age: DurationMs(0) };
+        Command { tenant, request: Some(request), operation }
+    }
+
+    fn rotation(of: &str, family: u8) -> Command {
+        let token = PresentedToken {
+            kid: Kid(0),
+            family: FamilyId([family; 16]),
+            generation: Generation(0),
+            digest: SecretDigest([family; 16]),
+        };
+        let rotate = Rotate {
+            token,
+            successor: SecretDigest([9; 16]),
+            seal: bytes::Bytes::new(),
+            client: ClientId::new("web").unwrap(),
+            binding: Binding::default(),
+            origin: Origin::default(),
+        };
+        named(tenant(of), Operation::Rotate(Box::new(rotate)))
+    }
+
+    fn waiting(command: Command, tag: u64, after: Duration) -> Waiting {
+        let sink: Arc<dyn ReplySink> = Arc::new(Answers::default());
+        Waiting::new(Arc::new(command), Instant::now() + after, tag, sink, None)
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn tags(batch: &[Waiting]) -> Vec<u64> {
+        batch.iter().map(|waiting| waiting.tag).collect()
+    }
+
+    #[tokio::test]
+    async fn tenants_take_turns_and_revocations_come_first() {
+        let intake = Intake::default();
+        for tag in 0..4 {
+            intake.push(waiting(rotation("loud", tag), u64::from(tag), LONG), true);
+        }
+        intake.push(waiting(rotation("quiet", 9), 9, LONG), true);
+        let revoke = RevokeFamily { family: FamilyId([0; 16]), reason: None };
+        let revoke = named(tenant("loud"), Operation::RevokeFamily(revoke));
+        intake.push(waiting(revoke, 100, LONG), true);
+        assert_eq!(tags(&intake.take(10, usize::MAX)), [100, 0, 9, 1, 2, 3]);
+        assert_eq!(intake.waiting().0, 0);
+    }
+
+    #[tokio::test]
+    async fn a_batch_ends_at_its_bytes_but_is_never_empty() {
+        let intake = Intake::default();
+        for tag in 0..3 {
+            intake.push(waiting(rotation("a", tag), u64::from(tag), LONG), true);
+        }
+        assert_eq!(intake.take(10, 1).len(), 1);
+        assert_eq!(intake.take(10, 512).len(), 2);
+    }
+
+    #[tokio::test]
+    async fn equal_rotations_wait_for_the_first_of_them() {
+        let intake = Intake::default();
+        for tag in 0..3 {
+            intake.push(waiting(rotation("a", 7), tag, LONG), true);
+        }
+        intake.push(waiting(rotation("a", 8), 3, LONG), true);
+        let batch = intake.take(10, usize::MAX);
+        assert_eq!(tags(&batch), [0, 3]);
+        let key = batch[0].group.clone().unwrap();
+        assert_eq!(tags(&intake.group(&key)), [1, 2]);
+        assert!(intake.group(&key).is_empty(), "they are let go once");
+    }
+
+    #[tokio::test]
+    async fn what_was_not_proposed_comes_first_and_in_its_order() {
+        let intake = Intake::default();
+        for tag in 0..4 {
+            intake.push(waiting(rotation("a", tag), u64::from(tag), LONG), true);
+        }
+        let batch = intake.take(2, usize::MAX);
+        intake.give_back(batch);
+        assert_eq!(tags(&intake.take(10, usize::MAX)), [0, 1, 2, 3]);
+    }
+
+    #[tokio::test]
+    async fn an_expired_rotation_leaves_an_heir_for_its_equals() {
+        let intake = Intake::default();
+        intake.push(waiting(rotation("a", 7), 0, Duration::ZERO), true);
+        intake.push(waiting(rotation("a", 7), 1, LONG), true);
+        intake.push(waiting(rotation("a", 7), 2, LONG), true);
+        assert_eq!(tags(&intake.expired(Instant::now())), [0]);
+        let batch = intake.take(10, usize::MAX);
+        assert_eq!(tags(&batch), [1]);
+        assert_eq!(tags(&intake.group(batch[0].group.as_ref().unwrap())), [2]);
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_sheds_all_but_revocations() {
+        let intake = Intake::default();
+        let answers = Arc::new(Answers::default());
+        let sink: Arc<dyn ReplySink> = answers.clone();
+        for tag in 0..=QUEUE_COMMANDS_MAX as u64 {
+            let mut next = waiting(rotation("a", 7), tag, LONG);
+            next.sink = Arc::clone(&sink);
+            intake.push(next, true);
+        }
+        let shed = std::mem::take(&mut *answers.0.lock());
+        assert_eq!(shed.len(), 1);
+        assert!(matches!(shed[0].1, Err(ProposeError::Overloaded { .. })));
+        let revoke = RevokeFamily { family: FamilyId([0; 16]), reason: None };
+        let mut urgent = waiting(named(tenant("a"), Operation::RevokeFamily(revoke)), 1, LONG);
+        urgent.sink = sink;
+        intake.push(urgent, true);
+        assert!(answers.0.lock().is_empty(), "the revocation waits, it is not shed");
+    }
+
+    #[tokio::test]
+    async fn the_time_that_it_was_held_makes_a_request_older_once() {
+        let mut held = waiting(rotation("a", 1), 0, LONG);
+        let taken = held.since;
+        held.age(taken + Duration::from_micros(1_500));
+        held.age(taken + Duration::from_micros(3_000));
+        held.age(taken + Duration::from_micros(3_100));
+        assert_eq!(held.command.request.unwrap().age, DurationMs(3));
+    }
+
+    #[tokio::test]
+    async fn a_closed_queue_says_so() {
+        let intake = Intake::default();
+        intake.push(waiting(rotation("a", 1), 0, LONG), true);
+        intake.push(waiting(rotation("a", 1), 1, LONG), true);
+        assert_eq!(intake.close().len(), 2);
+        let answers = Arc::new(Answers::default());
+        let mut late = waiting(rotation("a", 1), 2, LONG);
+        late.sink = answers.clone();
+        intake.push(late, true);
+        assert_eq!(*answers.0.lock(), [(2, Err(ProposeError::Shutdown))]);
     }
 }

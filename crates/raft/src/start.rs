@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use jeton_storage::data_dir::{DataDir, Expect};
 use jeton_storage::log::{LogOptions, RaftLog};
@@ -246,7 +247,8 @@ async fn assemble(
         to_settle: Notify::new(),
         standing: watch::Sender::new(Standing::default()),
         health: watch::Sender::new(Health::Serving),
-        turned_away: std::sync::atomic::AtomicBool::new(false),
+        turned_away: AtomicBool::new(false),
+        disk_full: AtomicBool::new(false),
         counters: Counters::default(),
     });
     Ok((engine, checkpointer))

@@ -22,7 +22,7 @@ use jeton_core::ids::{LogIndex, Position};
 use jeton_core::machine::{Machine, Meta};
 use jeton_core::reply::{Event, Replies, Reply, StateDigest};
 use jeton_storage::log::RaftLog;
-use jeton_storage::state::{Marker, State};
+use jeton_storage::state::{Marker, State, StateError};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -385,7 +385,11 @@ impl Applier {
     }
 
     fn install(&mut self, file: &SnapshotFile) -> io::Result<()> {
-        self.state.install(&file.path).map_err(io::Error::other)?;
+        match self.state.install(&file.path) {
+            // Overtaken by what was applied meanwhile: nothing is missing.
+            Ok(_) | Err(StateError::NotNewer { .. }) => {}
+            Err(error) => return Err(io::Error::other(error)),
+        }
         self.progress.digests.lock().clear();
         self.restore()
     }

@@ -242,6 +242,10 @@ impl Engine {
     async fn tidy_storage(&self) -> std::io::Result<()> {
         // Checkpoints run on a thread of the storage's; what stops them is known there.
         self.state.check().map_err(std::io::Error::other)?;
+        let full = self.log.stats().full;
+        if self.disk_full.swap(full, Ordering::AcqRel) != full {
+            tracing::warn!(full, "the log's disk has become full, or has room again");
+        }
         let base = self.state.base().map_or(0, |base| base.marker.index);
         if self.log.bytes_since(base) >= self.config.base_bytes_min {
             self.rebase().await?;

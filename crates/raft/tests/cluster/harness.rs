@@ -73,10 +73,10 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn start(count: usize) -> Self {
-        Self::start_with(count, |_| {}).await
+        Self::start_seamed(count, |_, _| {}).await
     }
 
-    pub async fn start_with(count: usize, adjust: impl Fn(&mut NodeConfig)) -> Self {
+    pub async fn start_seamed(count: usize, adjust: impl Fn(usize, &mut Seams)) -> Self {
         let mut places = Vec::new();
         let mut listeners = Vec::new();
         for _ in 0..count {
@@ -85,12 +85,13 @@ impl Cluster {
             listeners.push(listener);
         }
         let join: Vec<String> = places.iter().map(|place| place.addr.clone()).collect();
-        let starting = places.iter().zip(listeners).map(|(place, listener)| {
+        let starting = places.iter().zip(listeners).enumerate().map(|(at, (place, listener))| {
             let mut config = place.config();
             config.bootstrap_expect = count;
             config.join.clone_from(&join);
-            adjust(&mut config);
-            Node::start(config, place.seams(Some(listener)))
+            let mut seams = place.seams(Some(listener));
+            adjust(at, &mut seams);
+            Node::start(config, seams)
         });
         let nodes = futures::future::try_join_all(starting).await.unwrap();
         for node in &nodes {

@@ -9,3 +9,4 @@ mod members;
 mod reads;
 mod rotation;
 mod single;
+mod time;

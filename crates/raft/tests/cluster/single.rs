@@ -85,3 +85,27 @@ async fn what_is_not_there_is_refused_without_an_entry() {
     assert!(own <= 2, "only digests and sweeps were proposed, not {own} commands");
     node.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_kept_until_a_base_holds_what_was_in_it() {
+    let (place, node) = single().await;
+    let mut family = family(&node).await;
+    // More entries than openraft keeps behind a snapshot by itself.
+    for _ in 0..1_100 {
+        let (rotate, next) = family.rotate();
+        done(&node, rotate).await;
+        family.head = next;
+    }
+    assert!(node.status().first_log <= 1, "nothing is purged without a base");
+    node.checkpoint().await.unwrap();
+    let until = deadline();
+    while node.status().first_log < 1_000 {
+        crate::harness::pause(until).await;
+    }
+    node.shutdown().await;
+    drop(node);
+    let node = Node::start(place.config(), place.seams(None)).await.unwrap();
+    let view = read(&node, &family, Consistency::Linearizable).await.unwrap();
+    assert_eq!(view.generation, Generation(1_100));
+    node.shutdown().await;
+}
