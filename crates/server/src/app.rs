@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use jeton_core::ids::UnixMs;
 use jeton_raft::{Clock, Health as NodeHealth, Node, NodeConfig, Seams, SystemClock};
+use jeton_wire::decode::DEADLINE_MS_MAX;
 use jeton_wire::pb::admin_v1::cluster_service_server::ClusterServiceServer;
 use jeton_wire::pb::admin_v1::tenant_service_server::TenantServiceServer;
 use jeton_wire::pb::v1::pipeline_service_server::PipelineServiceServer;
@@ -226,6 +227,8 @@ impl App {
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .http2_max_header_list_size(HEADER_BYTES_MAX)
             .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
+            // Calls have deadlines of their own; this ends those whose body never comes.
+            .timeout(Duration::from_millis(DEADLINE_MS_MAX))
             .serve_with_incoming_shutdown(routes, incoming, closed)
             .await
     }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use jeton_core::command::Operation;
 use jeton_core::ids::{Generation, Mac, TenantId};
 use jeton_core::reply::{Done, Refusal, Reply};
-use jeton_raft::{Consistency, Node, ProposeError};
+use jeton_raft::{Consistency, Node};
 use jeton_wire::Failure;
 use jeton_wire::decode::{self, Asked, Read, Write};
 use jeton_wire::pb::v1;
@@ -206,9 +206,18 @@ impl Desk {
     ) -> Vec<v1::OperationResult> {
         let mut results = ready.done;
         results.reserve(ready.replies.len() + ready.overdue.len());
+        // When a leader is lost, everything outstanding fails at once: it is looked up once then.
+        let mut leader = None;
         for (pending, replied) in ready.replies {
             let tag = pending.tag;
-            results.extend(self.word(pending, replied, outbox).map(|r| result_of(tag, r)));
+            let worded = match replied {
+                Ok(reply) => self.word(pending, reply, outbox),
+                Err(error) => {
+                    let leader = leader.get_or_insert_with(|| self.leader());
+                    Some(Err(failures::of_proposal(&error, leader.clone())))
+                }
+            };
+            results.extend(worded.map(|result| result_of(tag, result)));
         }
         for pending in ready.overdue {
             results.push(result_of(pending.tag, Err(failures::overdue())));
@@ -221,13 +230,9 @@ impl Desk {
     fn word(
         self: &Arc<Self>,
         pending: Pending,
-        replied: Result<Reply, ProposeError>,
+        reply: Reply,
         outbox: &Arc<Outbox>,
     ) -> Option<Result<Response, Failure>> {
-        let reply = match replied {
-            Ok(reply) => reply,
-            Err(error) => return Some(Err(failures::of_proposal(&error, self.leader()))),
-        };
         match self.mac_for(&pending, &reply) {
             Ok(Issued::Nothing) => Some(reply::mutation(pending.kind, reply, None)),
             Ok(Issued::Mac(mac)) => Some(reply::mutation(pending.kind, reply, Some(&mac))),

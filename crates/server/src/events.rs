@@ -79,3 +79,70 @@ fn reused(event: &Event, reuse: &Reuse) {
         revoked = reuse.revoked,
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use jeton_core::ids::{DurationMs, FamilyId, Position, TenantId, UnixMs};
+    use jeton_core::reply::ReuseClass;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("no panic before").write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_reuse_is_one_line_with_family_tenant_and_circumstances() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .with_writer(move || writer.clone())
+            .finish();
+        let reuse = Reuse {
+            class: ReuseClass::Ancestor,
+            age: Some(DurationMs(40)),
+            generation_gap: 7,
+            same_device: None,
+            same_ip: Some(false),
+            revoked: true,
+        };
+        let event = Event {
+            position: Position(99),
+            at: UnixMs(5),
+            tenant: TenantId::new("acme").expect("a good id"),
+            family: Some(FamilyId([0xab; 16])),
+            kind: EventKind::Reuse(reuse),
+        };
+        tracing::subscriber::with_default(subscriber, || LoggedEvents.event(event));
+        let text = String::from_utf8(lines.0.lock().expect("no panic").clone()).expect("UTF-8");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        for part in [
+            "\"target\":\"jeton::events\"",
+            "\"event\":\"reuse\"",
+            "\"tenant\":\"acme\"",
+            "\"family\":\"abababababababababababababababab\"",
+            "\"position\":99",
+            "\"class\":\"Ancestor\"",
+            "\"generation_gap\":7",
+            "\"same_ip\":false",
+            "\"revoked\":true",
+        ] {
+            assert!(text.contains(part), "{part} is not in {text}");
+        }
+        assert!(!text.contains("same_device"), "what is unknown is left out: {text}");
+    }
+}

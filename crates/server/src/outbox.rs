@@ -95,6 +95,8 @@ struct Inner {
     /// What the stream ends with, after everything that is owed.
     end: Option<Status>,
     abandoned: bool,
+    /// When overdue operations are looked for next, however busy the outbox is meanwhile.
+    look_at: Option<Instant>,
 }
 
 impl Inner {
@@ -243,9 +245,14 @@ impl Outbox {
     /// Waits for what is ready next; `None` once the outbox is closed and owes nothing.
     pub(crate) async fn next(&self) -> Option<Ready> {
         loop {
-            {
+            let look_at = {
                 let mut inner = self.inner.lock();
-                let ready = take(&mut inner);
+                let now = Instant::now();
+                let ready = Ready {
+                    overdue: self.overdue(&mut inner, now),
+                    replies: std::mem::take(&mut inner.replies),
+                    done: std::mem::take(&mut inner.done),
+                };
                 if !ready.is_empty() {
                     drop(inner);
                     self.room.notify_waiters();
@@ -254,24 +261,23 @@ impl Outbox {
                 if inner.closed && inner.open == 0 {
                     return None;
                 }
-            }
+                inner.look_at.unwrap_or(now + LOOK_EVERY)
+            };
             tokio::select! {
                 biased;
                 () = self.ready.notified() => {}
-                () = tokio::time::sleep(LOOK_EVERY) => {
-                    let overdue = self.overdue(Instant::now());
-                    if !overdue.is_empty() {
-                        self.room.notify_waiters();
-                        return Some(Ready { overdue, ..Ready::default() });
-                    }
-                }
+                () = tokio::time::sleep_until(look_at) => {}
             }
         }
     }
 
-    fn overdue(&self, now: Instant) -> Vec<Pending> {
-        let mut inner = self.inner.lock();
+    /// Takes out what nobody answered in time, if it is time to look.
+    fn overdue(&self, inner: &mut Inner, now: Instant) -> Vec<Pending> {
         let mut late = Vec::new();
+        if now < *inner.look_at.get_or_insert(now + LOOK_EVERY) {
+            return late;
+        }
+        inner.look_at = Some(now + LOOK_EVERY);
         for at in 0..inner.places.len() {
             let place = &mut inner.places[at];
             if place.pending.as_ref().is_some_and(|p| p.deadline + OVERDUE < now) {
@@ -282,14 +288,6 @@ impl Outbox {
             }
         }
         late
-    }
-}
-
-fn take(inner: &mut Inner) -> Ready {
-    Ready {
-        replies: std::mem::take(&mut inner.replies),
-        done: std::mem::take(&mut inner.done),
-        overdue: Vec::new(),
     }
 }
 

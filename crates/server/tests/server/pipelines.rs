@@ -69,6 +69,12 @@ fn get(tag: u64, level: Option<v1::consistency::Level>) -> v1::Operation {
     operation(tag, Ask::GetFamily(request))
 }
 
+/// A read that waits until its deadline, since its position never comes.
+pub fn never(tag: u64, deadline_ms: u64) -> v1::Operation {
+    let future = get(tag, Some(v1::consistency::Level::AtLeastPosition(u64::MAX)));
+    v1::Operation { deadline_ms, ..future }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn operations_of_one_message_are_answered_by_tag() {
     let rig = Rig::start().await;
@@ -132,8 +138,7 @@ async fn reads_of_all_kinds_share_a_message() {
 async fn a_position_that_never_comes_is_told_at_the_deadline() {
     let rig = Rig::start().await;
     let mut pipeline = Pipeline::open(&rig).await;
-    let future = get(1, Some(v1::consistency::Level::AtLeastPosition(u64::MAX)));
-    pipeline.send(vec![v1::Operation { deadline_ms: 50, ..future }, get(2, None)]).await;
+    pipeline.send(vec![never(1, 50), get(2, None)]).await;
     let answers = pipeline.answers(2).await;
     let Answer::Failure(failure) = &answers[&1] else { panic!("it can't have been read") };
     assert_eq!(failure.code, Code::DeadlineExceeded as i32, "{failure:?}");

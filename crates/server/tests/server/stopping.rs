@@ -10,7 +10,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::pipelines::{Pipeline, create};
+use crate::pipelines::{Pipeline, create, never};
 use crate::rig::{PATIENCE, Rig, creation, soon};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -47,6 +47,32 @@ async fn what_was_sent_before_the_stop_is_answered_and_the_stream_ends() {
     // The stream ends by itself; what is sent meanwhile is refused, not lost.
     let ended = timeout(PATIENCE, async { while let Ok(Some(_)) = pipeline.message().await {} });
     ended.await.expect("the stream ends");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_drains_refuses_what_is_new_and_answers_what_is_old() {
+    let mut rig = Rig::start().await;
+    let mut pipeline = Pipeline::open(&rig).await;
+    // Keeps the server draining: a read that must wait for its deadline.
+    pipeline.send(vec![never(1_000, 1_500)]).await;
+    pipeline.send(vec![create(1)]).await;
+    pipeline.answers(1).await;
+    rig.tell_to_stop();
+    for tag in 2.. {
+        pipeline.send(vec![create(tag)]).await;
+        match pipeline.answers(1).await.remove(&tag) {
+            Some(Answer::CreateFamily(_)) => {}
+            Some(Answer::Failure(failure)) => {
+                assert_eq!(failure.reason, "SHUTTING_DOWN");
+                assert!(failure.not_executed && failure.retry_after_ms.is_some());
+                break;
+            }
+            other => panic!("not an answer to {tag}: {other:?}"),
+        }
+    }
+    let old = pipeline.answers(1).await;
+    assert!(matches!(&old[&1_000], Answer::Failure(f) if f.code == Code::DeadlineExceeded as i32));
     rig.stop().await;
 }
 
