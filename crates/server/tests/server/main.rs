@@ -3,6 +3,7 @@
 
 mod bad_callers;
 mod bad_starts;
+mod clusters;
 mod configuration;
 mod pipelines;
 mod rig;

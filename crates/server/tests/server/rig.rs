@@ -57,20 +57,30 @@ impl Rig {
     pub async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let rig = Self::start_in(dir).await;
+        rig.create_tenant().await;
+        rig
+    }
+
+    /// Makes [`TENANT`].
+    pub async fn create_tenant(&self) {
         let request = admin::CreateTenantRequest {
             tenant: TENANT.to_owned(),
             request_id: id(250),
             settings: None,
             age_ms: 0,
         };
-        let mut tenants = TenantServiceClient::new(rig.channel.clone());
-        tenants.create_tenant(soon(request)).await.expect("a new tenant");
-        rig
+        self.tenants().create_tenant(soon(request)).await.expect("a new tenant");
     }
 
     /// The same without a tenant, over whatever the directory holds.
     pub async fn start_in(dir: TempDir) -> Self {
-        let app = App::build(config(dir.path())).await.expect("a server");
+        let config = config(dir.path());
+        Self::start_with(dir, config).await
+    }
+
+    /// The same with a configuration of the test's own.
+    pub async fn start_with(dir: TempDir, config: Config) -> Self {
+        let app = App::build(config).await.expect("a server");
         let addr = app.client_addr();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(app.run(async move {
