@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use jeton_core::command::{Command, CreateTenant, KeyMaterial, Operation, RequestName, TenantSettings};
+use jeton_core::command::{
+    Command, CreateTenant, KeyMaterial, Operation, RequestName, TenantSettings,
+};
 use jeton_core::ids::{DurationMs, RequestId, TenantId};
 use jeton_raft::{Node, NodeConfig, Seams};
 use tokio::net::TcpListener;

@@ -242,9 +242,7 @@ impl Engine {
     }
 
     fn is_idle(&self, pump: &Pump) -> bool {
-        self.intake.waiting().0 == 0
-            && self.flights.is_empty()
-            && pump.links().all(Link::is_idle)
+        self.intake.waiting().0 == 0 && self.flights.is_empty() && pump.links().all(Link::is_idle)
     }
 
     fn answer_expired(&self, pump: &Pump) {
@@ -273,7 +271,8 @@ impl Engine {
                 // The voters report as soon as they know this leader; `note_report` wakes us.
                 return;
             }
-            let Some(stamp) = self.stamps.stamp(&standing.configs, self.machine_clock(), now) else {
+            let Some(stamp) = self.stamps.stamp(&standing.configs, self.machine_clock(), now)
+            else {
                 return;
             };
             let batch = self.intake.take(limits::BATCH_COMMANDS_MAX, limits::BATCH_BYTES_MAX);

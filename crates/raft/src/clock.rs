@@ -224,7 +224,8 @@ mod tests {
         let start = Instant::now();
         let stamps = Stamps::default();
         assert_eq!(stamps.lease_advance(start), DurationMs(0));
-        let steps = (1..=10u32).map(|i| stamps.lease_advance(start + Duration::from_micros(1_500) * i));
+        let steps =
+            (1..=10u32).map(|i| stamps.lease_advance(start + Duration::from_micros(1_500) * i));
         assert_eq!(steps.map(|step| step.0).sum::<u64>(), 15);
         stamps.change_of_leader();
         assert_eq!(stamps.lease_advance(start + Duration::from_secs(9)), DurationMs(0));

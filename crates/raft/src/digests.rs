@@ -39,10 +39,11 @@ impl DigestBook {
         let agreed = |said: &BTreeMap<NodeId, StateDigest>| {
             let candidates: BTreeSet<u128> = said.values().map(|digest| digest.0).collect();
             candidates.into_iter().map(StateDigest).find(|candidate| {
-                !configs.is_empty() && configs.iter().all(|config| {
-                    let votes = config.iter().filter(|node| said.get(node) == Some(candidate));
-                    votes.count() * 2 > config.len()
-                })
+                !configs.is_empty()
+                    && configs.iter().all(|config| {
+                        let votes = config.iter().filter(|node| said.get(node) == Some(candidate));
+                        votes.count() * 2 > config.len()
+                    })
             })
         };
         self.said.iter().filter_map(|(at, said)| Some((*at, agreed(said)?))).collect()
@@ -55,8 +56,7 @@ impl DigestBook {
         self.said
             .iter()
             .filter(|(at, said)| {
-                !agreed.contains(at)
-                    && configs.iter().flatten().all(|node| said.contains_key(node))
+                !agreed.contains(at) && configs.iter().flatten().all(|node| said.contains_key(node))
             })
             .map(|(at, _)| *at)
             .next_back()

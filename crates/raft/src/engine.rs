@@ -91,8 +91,7 @@ impl Engine {
         look: impl FnOnce(&View<'_>, &Meta) -> R,
     ) -> Result<R, TablesError> {
         let view = self.state.view();
-        let form = MarkerForm::of(view.marker())
-            .map_err(|error| TablesError(Box::new(error)))?;
+        let form = MarkerForm::of(view.marker()).map_err(|error| TablesError(Box::new(error)))?;
         Ok(look(&view, form.meta()))
     }
 
@@ -151,7 +150,10 @@ impl Engine {
     fn fail_read(&self, waiting: Waiting, error: &TablesError) {
         tracing::error!(%error, "the state can't be read");
         self.health.send_replace(Health::Failed("its state can't be read".into()));
-        self.answer(waiting, Err(ProposeError::NotServing { why: "its state can't be read".into() }));
+        self.answer(
+            waiting,
+            Err(ProposeError::NotServing { why: "its state can't be read".into() }),
+        );
     }
 
     /// Answers a command, and lets go of the equal ones that waited for it.

@@ -21,9 +21,7 @@ use crate::engine::Engine;
 use crate::errors::ProposeError;
 use crate::intake::{ReplySink, Waiting};
 use crate::peer::ForwardLink;
-use crate::peer::handler::{
-    ForwardAnswers, ForwardOutcome, ForwardReplies, Forwarded, PeerLinks,
-};
+use crate::peer::handler::{ForwardAnswers, ForwardOutcome, ForwardReplies, Forwarded, PeerLinks};
 use crate::types::{Member, NodeId};
 
 /// A stream that takes nothing for this long is given up.

@@ -285,7 +285,8 @@ impl Queue {
         }
         let reserve = if is_urgent(&waiting.command) { URGENT_RESERVE } else { 1 };
         if self.len + self.grouped >= QUEUE_COMMANDS_MAX * reserve
-            || self.bytes >= QUEUE_BYTES_MAX * reserve {
+            || self.bytes >= QUEUE_BYTES_MAX * reserve
+        {
             return Err(ProposeError::Overloaded { retry_after: Duration::from_millis(100) });
         }
         Ok(())

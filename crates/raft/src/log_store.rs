@@ -100,7 +100,9 @@ impl LogStore {
         }
         let records = self.log.read(last, last + 1, READ_BYTES_MAX).map_err(other)?;
         let Some((index, record)) = records.first() else {
-            return Err(io::Error::other(format!("log entry {last} is the last, but is not there")));
+            return Err(io::Error::other(format!(
+                "log entry {last} is the last, but is not there"
+            )));
         };
         decode_record_header(*index, record).map(|(_, id)| Some(id)).map_err(other)
     }

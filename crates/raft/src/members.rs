@@ -80,7 +80,8 @@ impl Engine {
             .map_err(|_| MembersError::DeadlineExceeded)?
             .map_err(|error| MembersError::Refused(error.to_string()))?;
         // The node knows best where its clients reach it.
-        let client_addr = if own.client_addr.is_empty() { member.client_addr } else { own.client_addr };
+        let client_addr =
+            if own.client_addr.is_empty() { member.client_addr } else { own.client_addr };
         let member = Member { peer_addr: member.peer_addr, client_addr };
         self.add_learner(node, member, deadline).await?;
         Ok(node)
@@ -102,7 +103,11 @@ impl Engine {
     }
 
     /// Makes a learner that has caught up a voter.
-    pub(crate) async fn promote(&self, node: NodeId, deadline: Instant) -> Result<(), MembersError> {
+    pub(crate) async fn promote(
+        &self,
+        node: NodeId,
+        deadline: Instant,
+    ) -> Result<(), MembersError> {
         let standing = self.standing();
         if !standing.leads() {
             return Err(self.not_leader());
@@ -147,7 +152,9 @@ impl Engine {
         deadline: Instant,
     ) -> Result<(), MembersError> {
         let changed = timeout_at(deadline, self.raft.change_membership(change, false)).await;
-        changed.map_err(|_| MembersError::DeadlineExceeded)?.map_err(|error| self.refused(error))?;
+        changed
+            .map_err(|_| MembersError::DeadlineExceeded)?
+            .map_err(|error| self.refused(error))?;
         Ok(())
     }
 
@@ -180,9 +187,8 @@ impl Engine {
         let asked = self.raft.trigger().transfer_leader(node).await;
         asked.map_err(|fatal| MembersError::Refused(fatal.to_string()))?;
         let until = deadline.min(Instant::now() + TRANSFER_WAIT);
-        let taken = standing.wait_for(|now| {
-            matches!(&now.role, Role::Follower { leader, .. } if *leader == node)
-        });
+        let taken = standing
+            .wait_for(|now| matches!(&now.role, Role::Follower { leader, .. } if *leader == node));
         match timeout_at(until, taken).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(MembersError::Refused("the node is stopping".to_owned())),

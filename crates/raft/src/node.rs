@@ -94,8 +94,7 @@ impl Node {
         let runtime = Runtime::new(config.runtime_threads).map_err(StartError::Thread)?;
         let handle = runtime.handle.clone();
         let started = handle.spawn(start::start(config, seams)).await;
-        let (engine, life) =
-            started.map_err(|join| StartError::Consensus(join.to_string()))??;
+        let (engine, life) = started.map_err(|join| StartError::Consensus(join.to_string()))??;
         Ok(Self { inner: Arc::new(Inner { engine, life: Mutex::new(Some(life)), runtime }) })
     }
 
@@ -115,13 +114,7 @@ impl Node {
     ///
     /// A rotation is looked at first: what the local state settles is settled behind a confirmed
     /// read, without an entry; equal ones share one.
-    pub fn submit(
-        &self,
-        command: Command,
-        deadline: Instant,
-        tag: u64,
-        sink: Arc<dyn ReplySink>,
-    ) {
+    pub fn submit(&self, command: Command, deadline: Instant, tag: u64, sink: Arc<dyn ReplySink>) {
         self.inner.engine.submit(command, deadline, tag, sink);
     }
 
@@ -129,7 +122,11 @@ impl Node {
     ///
     /// # Errors
     /// [`ProposeError`]: each variant says whether it may have taken effect.
-    pub async fn propose(&self, command: Command, deadline: Instant) -> Result<Reply, ProposeError> {
+    pub async fn propose(
+        &self,
+        command: Command,
+        deadline: Instant,
+    ) -> Result<Reply, ProposeError> {
         Awaited::submit(&self.inner.engine, command, deadline).await
     }
 
@@ -239,11 +236,7 @@ impl Node {
     ///
     /// # Errors
     /// [`MembersError`].
-    pub async fn transfer_leader(
-        &self,
-        to: NodeId,
-        deadline: Instant,
-    ) -> Result<(), MembersError> {
+    pub async fn transfer_leader(&self, to: NodeId, deadline: Instant) -> Result<(), MembersError> {
         let engine = Arc::clone(&self.inner.engine);
         let work = async move { engine.transfer_leader(to, deadline).await };
         self.on_runtime(work).await.unwrap_or(Err(MembersError::DeadlineExceeded))

@@ -65,7 +65,11 @@ impl PeerHandler for Engine {
     }
 
     /// Reads the whole file, so it takes as long as reading takes: on a thread of its own.
-    async fn verify_snapshot(&self, meta: &SnapshotMeta, file: &SnapshotFile) -> Result<(), String> {
+    async fn verify_snapshot(
+        &self,
+        meta: &SnapshotMeta,
+        file: &SnapshotFile,
+    ) -> Result<(), String> {
         let (disk, path) = (Arc::clone(&self.disk), file.path.clone());
         let read = worker::run("jeton-verify", move || {
             BaseReader::verify(disk.as_ref(), &path)?;

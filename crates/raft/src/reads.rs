@@ -147,7 +147,10 @@ impl Engine {
             Role::Leader => {
                 let linearizer = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
                 let index = linearizer.ok()?.read_log_id().index();
-                Some(ConfirmedIndex { index, stamp: self.stamp(Instant::now()).unwrap_or_default() })
+                Some(ConfirmedIndex {
+                    index,
+                    stamp: self.stamp(Instant::now()).unwrap_or_default(),
+                })
             }
             Role::Follower { leader, member } => {
                 let asked = self.peers.read_index(leader, &member, sent + ROUND_TIMEOUT).await;
@@ -235,11 +238,7 @@ impl Engine {
 
     fn point(&self, stamp: UnixMs, age: Option<Duration>) -> ReadPoint {
         let position = self.progress.position.load(std::sync::atomic::Ordering::Acquire);
-        ReadPoint {
-            position: Position(position),
-            now: stamp.max(self.machine_clock()),
-            age,
-        }
+        ReadPoint { position: Position(position), now: stamp.max(self.machine_clock()), age }
     }
 }
 

@@ -39,12 +39,7 @@ pub(crate) struct Standing {
 
 impl Default for Standing {
     fn default() -> Self {
-        Self {
-            role: Role::Nobody,
-            term: 0,
-            configs: Arc::default(),
-            members: Arc::default(),
-        }
+        Self { role: Role::Nobody, term: 0, configs: Arc::default(), members: Arc::default() }
     }
 }
 

@@ -56,10 +56,8 @@ pub(crate) async fn start(
         None => None,
     };
     let formed = early.as_ref().is_some_and(|stores| is_formed(&stores.log));
-    let own = Member {
-        peer_addr: config.peer_addr.clone(),
-        client_addr: config.client_addr.clone(),
-    };
+    let own =
+        Member { peer_addr: config.peer_addr.clone(), client_addr: config.client_addr.clone() };
     let door = Arc::new(Doorkeeper::new(Arc::clone(&dir), own, formed, random_u64()?));
     let server = PeerServer::<Engine>::new(Arc::clone(&door));
     let listener = listen(&config, &mut seams).await?;
@@ -216,15 +214,10 @@ async fn assemble(
     let raft_config = config.openraft(identity.cluster.to_string());
     let raft_config =
         raft_config.validate().map_err(|error| StartError::Config(error.to_string()))?;
-    let raft = Raft::new(
-        identity.node,
-        Arc::new(raft_config),
-        peers.clone(),
-        log_store,
-        machine.clone(),
-    )
-    .await
-    .map_err(|fatal| StartError::Consensus(fatal.to_string()))?;
+    let raft =
+        Raft::new(identity.node, Arc::new(raft_config), peers.clone(), log_store, machine.clone())
+            .await
+            .map_err(|fatal| StartError::Consensus(fatal.to_string()))?;
     let engine = Arc::new(Engine {
         config,
         cluster: identity.cluster,

@@ -194,7 +194,10 @@ impl StateMachine {
         &self.state
     }
 
-    async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<io::Result<T>>) -> Job) -> io::Result<T> {
+    async fn ask<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<io::Result<T>>) -> Job,
+    ) -> io::Result<T> {
         let (sender, receiver) = oneshot::channel();
         let gone = || io::Error::other("the applying thread has ended");
         self.jobs.send(job(sender)).map_err(|_| gone())?;
@@ -327,12 +330,8 @@ impl Applier {
     fn apply(&mut self, entry: Entry, wanted: bool) -> io::Result<Vec<Reply>> {
         let id = entry.log_id;
         let mut changes = self.state.begin().map_err(io::Error::other)?;
-        let mut out = Collected {
-            wanted,
-            replies: Vec::new(),
-            digest: None,
-            events: self.events.as_deref(),
-        };
+        let mut out =
+            Collected { wanted, replies: Vec::new(), digest: None, events: self.events.as_deref() };
         match entry.payload {
             Payload::Blank => {}
             Payload::Membership(membership) => {

@@ -28,7 +28,8 @@ async fn one_broken_clock_moves_no_time_and_does_not_lead() {
     let until = deadline();
     loop {
         let status = cluster.nodes[0].status();
-        let skewed = matches!(status.health, Health::ClockSkewed { skew_ms } if skew_ms > 3_500_000);
+        let skewed =
+            matches!(status.health, Health::ClockSkewed { skew_ms } if skew_ms > 3_500_000);
         if skewed && status.leader.is_some_and(|leader| leader != status.node) {
             break;
         }
