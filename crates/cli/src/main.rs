@@ -1,1 +1,76 @@
-fn main() {}
+//! `jeton`: the one binary. Every command is a module; this only starts the runtime and turns what
+//! went wrong into words and an exit code.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod bench;
+mod cluster;
+mod config;
+mod connect;
+mod demo;
+mod dev;
+mod duration;
+mod exit;
+mod family;
+mod output;
+mod refused;
+mod revoke;
+mod server;
+mod settings;
+mod tenant;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use serde_json::json;
+
+use args::{Cli, Command};
+use exit::Exit;
+use output::Format;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let format = cli.output;
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: the runtime could not be started: {error}");
+            return Exit::Failed.into();
+        }
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(exit) => exit.into(),
+        Err(error) => complain(&error, format),
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<Exit> {
+    let format = cli.output;
+    match cli.command {
+        Command::Server(args) => server::run(*args).await,
+        Command::Dev(args) => dev::run(args).await,
+        Command::Demo(args) => demo::run(args, format).await,
+        Command::Cluster(args) => cluster::run(args, format).await,
+        Command::Tenant(args) => tenant::run(args, format).await,
+        Command::Token(args) => token::run(args, format).await,
+        Command::Family(args) => family::run(args, format).await,
+        Command::Revoke(args) => revoke::run(args, format).await,
+        Command::Bench(args) => bench::run(args, format).await,
+        Command::Config(args) => config::run(&args),
+    }
+}
+
+/// Says what went wrong, on standard error: a sentence, or a JSON object on one line.
+fn complain(error: &anyhow::Error, format: Format) -> ExitCode {
+    let exit = Exit::of(error);
+    match format {
+        Format::Table => eprintln!("error: {error:#}"),
+        Format::Json => {
+            let message = format!("{error:#}");
+            eprintln!("{}", json!({ "error": { "code": exit.name(), "message": message } }));
+        }
+    }
+    server::exit_code(error).map_or_else(|| exit.into(), ExitCode::from)
+}

@@ -42,8 +42,8 @@ pub struct Read<T> {
     pub value: T,
     /// Everything up to here is in it.
     pub position: Position,
-    /// How old it may be, by monotonic clocks.
-    pub age: Duration,
+    /// How old it may be, by monotonic clocks; `None` if that is not known.
+    pub age: Option<Duration>,
 }
 
 /// A family that was changed.

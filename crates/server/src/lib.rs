@@ -1,1 +1,31 @@
+//! The server: a node of the cluster behind its client port.
+//!
+//! ```text
+//!  connections ─▶ service ─▶ desk ─▶ node (jeton-raft)
+//!                    ▲         │ ▲
+//!                    │         ▼ │
+//!                    └────── outbox        what a caller is owed
+//! ```
+//!
+//! [`Config`] says how, [`App`] is the life: build, run, drain. Never here: a rule of the state
+//! machine, bytes on disk, a peer's protocol.
 
+mod app;
+pub mod config;
+mod connections;
+mod deadline;
+mod desk;
+pub mod events;
+mod failures;
+mod health;
+mod keys;
+pub mod logging;
+mod outbox;
+mod reads;
+mod routes;
+mod service;
+mod start_error;
+
+pub use app::{App, RunError};
+pub use config::Config;
+pub use start_error::StartError;

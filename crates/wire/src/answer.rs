@@ -26,8 +26,8 @@ pub struct Answered<T> {
 pub struct Seen {
     /// Everything up to here is in the answer.
     pub position: Position,
-    /// How old the answer may be, by monotonic clocks.
-    pub age: Duration,
+    /// How old the answer may be, by monotonic clocks; `None` if that is not known.
+    pub age: Option<Duration>,
     /// The family, or why it is not shown.
     pub outcome: Result<FamilyView, Refusal>,
 }
@@ -283,6 +283,6 @@ fn seen(
     outcome: Result<FamilyView, Refusal>,
 ) -> Result<Seen, Violation> {
     let read = check::required("read", read)?;
-    let age = Duration::from_millis(read.age_ms);
+    let age = read.age_ms.map(Duration::from_millis);
     Ok(Seen { position: Position(read.position), age, outcome })
 }

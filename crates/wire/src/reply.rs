@@ -183,11 +183,11 @@ fn issued(rotated: &Rotated, mac: &Mac) -> v1::IssuedToken {
 pub fn read(
     kind: Kind,
     position: Position,
-    age: DurationMs,
+    age: Option<DurationMs>,
     outcome: Result<FamilyView, Refusal>,
 ) -> Result<Response, Failure> {
     use v1::{get_family_response as get, validate_response as validate};
-    let read = Some(v1::ReadMark { position: position.0, age_ms: age.0 });
+    let read = Some(v1::ReadMark { position: position.0, age_ms: age.map(|age| age.0) });
     let outcome = match outcome {
         Ok(family) => Ok(view::encode(family)?),
         Err(refusal) => Err(refusal::encode(refusal)?),

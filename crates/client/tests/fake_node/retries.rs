@@ -125,7 +125,7 @@ async fn reads_and_revocations_are_repeated_too() {
                 outcome: Some(v1::revoke_family_response::Outcome::Result(1)),
             }),
             Some(Request::GetFamily(_)) => Response::GetFamily(v1::GetFamilyResponse {
-                read: Some(v1::ReadMark { position: 9, age_ms: 0 }),
+                read: Some(v1::ReadMark { position: 9, age_ms: Some(0) }),
                 outcome: Some(v1::get_family_response::Outcome::Refusal(v1::Refusal {
                     code: v1::refusal::Code::NotFound.into(),
                     ..v1::Refusal::default()

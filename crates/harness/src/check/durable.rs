@@ -5,15 +5,16 @@ use jeton_core::ids::Generation;
 use super::{Rule, Story, Verdict};
 use crate::history::{Caller, FamilySeen, RotationSeen};
 
-/// Every node knows the family, its head is the newest acknowledged successor (or one more, if an
-/// unknown rotation may have made it), and the owner's newest token is that head.
+/// Every node knows the family, its head is the newest acknowledged successor (or one more, if a
+/// rotation may have made it that never got its answer), and the owner's newest token is that head.
 pub(super) fn check(story: &Story<'_>, verdict: &mut Verdict) {
     let newest = newest_acknowledged(story);
-    let open = story
-        .family
-        .rotations
-        .iter()
-        .any(|r| r.presented == newest && r.seen == RotationSeen::Unknown);
+    // A rotation whose first answer was lost may be told "revoked" when it asks again: a root that
+    // died since turns a remembered success into that.
+    let open = story.family.rotations.iter().any(|r| {
+        r.presented == newest
+            && matches!(r.seen, RotationSeen::Unknown | RotationSeen::Revoked { .. })
+    });
     for (node, seen) in &story.seen {
         let found = match seen {
             None => Some((Rule::Undecided, format!("{node} was not asked"))),

@@ -163,6 +163,18 @@ fn a_head_that_nobody_was_given_is_found_unless_an_outcome_is_unknown() {
 }
 
 #[test]
+fn a_rotation_that_was_told_revoked_may_have_happened_before() {
+    let mut tale = Tale::new();
+    let at = tale.revoked(subject("alice"));
+    let told = RotationSeen::Revoked { cause: RevocationCause::Cutoff, position: at };
+    tale.present(0, Caller::Owner, told);
+    tale.everywhere(&dead(1, RevocationCause::Cutoff, at));
+    assert_eq!(tale.rules(), []);
+    tale.everywhere(&dead(2, RevocationCause::Cutoff, at));
+    assert_eq!(tale.rules(), [Rule::WrongAnswer]);
+}
+
+#[test]
 fn two_successors_of_one_token_are_found() {
     let mut tale = Tale::new();
     tale.rotated(0);

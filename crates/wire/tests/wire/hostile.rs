@@ -110,7 +110,10 @@ proptest! {
     }
 
     #[test]
-    fn statuses_with_any_details_never_panic(details in vec(any::<u8>(), 0..256), code in 0..17i32) {
+    fn statuses_with_any_details_never_panic(
+        details in vec(any::<u8>(), 0..256),
+        code in 0..17i32,
+    ) {
         let status = Status::with_details(Code::from_i32(code), "m", Bytes::from(details));
         prop_assert_eq!(Failure::from(&status).code, status.code());
     }

@@ -1,0 +1,184 @@
+//! The command line as a whole: what there is, and what `--help` says about it.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::output::Format;
+use crate::{
+    bench, cluster, config, demo, dev, duration, exit, family, revoke, server, tenant, token,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  jeton dev                                   one node, data in a temporary directory
+  jeton demo                                  three nodes, a kill -9, and a proof
+  jeton tenant create acme
+  jeton token create --tenant acme --subject alice --client web
+  jeton token rotate --tenant acme --client web jrt_…
+  jeton revoke --tenant acme --subject alice
+  jeton cluster status -o json";
+
+/// A replicated store for OAuth refresh tokens: each is rotated once, a stolen one is caught, a
+/// revoked one is dead everywhere.
+#[derive(Debug, Parser)]
+#[command(name = "jeton", version, propagate_version = true, subcommand_required = true)]
+#[command(arg_required_else_help = true, after_help = EXAMPLES)]
+#[command(after_long_help = format!("{EXAMPLES}\n\n{}", exit::HELP))]
+pub struct Cli {
+    /// How results are printed: a table for people, or one JSON object on one line.
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    #[arg(env = "JETON_OUTPUT")]
+    pub output: Format,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a node.
+    Server(Box<server::ServerArgs>),
+    /// Run one node for development: temporary data, a tenant "default", no questions.
+    Dev(dev::DevArgs),
+    /// Start three real nodes, load them, kill the leader, and prove that nothing was lost.
+    Demo(demo::DemoArgs),
+    /// Look at the cluster and change its members.
+    Cluster(cluster::ClusterArgs),
+    /// Tenants, their settings and keys.
+    Tenant(tenant::TenantArgs),
+    /// Create, rotate, check and revoke refresh tokens.
+    Token(token::TokenArgs),
+    /// Look at a family of refresh tokens.
+    Family(family::FamilyArgs),
+    /// Revoke all that matches, in one step, however much that is.
+    Revoke(revoke::RevokeArgs),
+    /// Measure a cluster of real processes on this machine.
+    Bench(bench::BenchArgs),
+    /// The configuration of a node.
+    Config(config::ConfigArgs),
+}
+
+/// How to reach the cluster.
+#[derive(Debug, Clone, Args)]
+pub struct Connection {
+    /// Client address of a node; any will do, give several to survive the loss of one. May be
+    /// repeated, or hold several with commas between them.
+    #[arg(long = "endpoint", global = true, env = "JETON_ENDPOINTS", value_name = "HOST:PORT")]
+    #[arg(help_heading = "Connection", value_delimiter = ',', default_values_t = [default_endpoint()])]
+    pub endpoints: Vec<String>,
+    /// Give up after this long, for example 500ms, 10s, 1m.
+    #[arg(long, global = true, env = "JETON_TIMEOUT", value_name = "DURATION")]
+    #[arg(help_heading = "Connection", value_parser = duration::parse, default_value = "10s")]
+    pub timeout: Duration,
+}
+
+/// Where a node serves clients that was told nothing else.
+pub fn default_endpoint() -> String {
+    jeton_server::Config::default().client_listen.to_string()
+}
+
+/// In which tenant.
+#[derive(Debug, Clone, Args)]
+pub struct TenantFlag {
+    /// The tenant to work in.
+    #[arg(long, global = true, env = "JETON_TENANT", value_name = "NAME")]
+    #[arg(default_value = "default")]
+    pub tenant: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_explains_itself() {
+        fn visit(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            assert!(command.get_about().is_some(), "{path} says nothing about itself");
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{path} {} has no help", argument.get_id());
+            }
+            command.get_subcommands().for_each(|sub| visit(sub, &path));
+        }
+        visit(&Cli::command(), "");
+    }
+
+    #[test]
+    fn the_format_may_stand_anywhere() {
+        for line in ["jeton -o json cluster status", "jeton cluster status -o json"] {
+            assert_eq!(parse(line).unwrap().output, Format::Json, "{line}");
+        }
+        assert_eq!(parse("jeton cluster status").unwrap().output, Format::Table);
+    }
+
+    #[test]
+    fn endpoints_may_be_repeated_or_listed() {
+        for line in [
+            "jeton cluster status --endpoint a:1 --endpoint b:2",
+            "jeton cluster --endpoint a:1,b:2 status",
+        ] {
+            let Command::Cluster(args) = parse(line).unwrap().command else { panic!("{line}") };
+            assert_eq!(args.connection.endpoints, ["a:1", "b:2"], "{line}");
+        }
+    }
+
+    #[test]
+    fn the_issue_s_command_lines_parse() {
+        for line in [
+            "jeton demo --seconds 20 -o json",
+            "jeton demo --seed 7 --keep",
+            "jeton bench rotate --nodes 3 --in-flight 256 --families 10000 --seconds 10 -o json",
+            "jeton bench rotate --unary --warmup 1",
+            "jeton server --data-dir /d --bootstrap-expect 3 --join a:1,b:1,c:1",
+            "jeton cluster init",
+            "jeton cluster add 10.0.0.4:7402 --voter",
+            "jeton cluster promote 4",
+            "jeton cluster remove 4",
+            "jeton cluster transfer-leader 2",
+            "jeton cluster checkpoint --base",
+            "jeton tenant create acme --grace 10s",
+            "jeton tenant list",
+            "jeton tenant set acme --rotations-per-s 0",
+            "jeton tenant rotate-key acme",
+            "jeton token create --subject alice --client web",
+            "jeton token rotate --client web -",
+            "jeton token validate jrt_abc",
+            "jeton token revoke --client web jrt_abc",
+            "jeton family get 00112233445566778899aabbccddeeff",
+            "jeton revoke --subject alice",
+            "jeton revoke --client web --device phone",
+            "jeton revoke --tenant-wide",
+            "jeton config default",
+        ] {
+            if let Err(error) = parse(line) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_revocation_of_nothing_and_of_everything_by_accident_are_refused() {
+        assert!(parse("jeton revoke").is_err());
+        assert!(parse("jeton revoke --tenant-wide --subject alice").is_err());
+    }
+
+    #[test]
+    fn mistakes_exit_with_the_code_for_usage() {
+        for line in ["jeton nonsense", "jeton demo --seconds x", "jeton cluster remove"] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), exit::Exit::Usage as i32, "{line}");
+        }
+    }
+}

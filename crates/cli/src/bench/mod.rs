@@ -1,0 +1,40 @@
+//! `jeton bench`: how fast a cluster of real processes is on this machine.
+
+mod report;
+mod rotate;
+
+use clap::{Args, Subcommand};
+
+use crate::exit::Exit;
+use crate::output::Format;
+
+const EXAMPLES: &str = "\
+Examples:
+  jeton bench rotate
+  jeton bench rotate --nodes 3 --in-flight 256 --families 10000 --seconds 10 -o json
+  jeton bench rotate --in-flight 1                latency of one rotation at a time
+
+Nodes, and this load, share the machine: compare ratios of runs in turn, not absolute figures.";
+
+/// See [`crate::args::Command::Bench`].
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct BenchArgs {
+    /// What to measure.
+    #[command(subcommand)]
+    pub command: BenchCommand,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Rotations of refresh tokens in a closed loop: each caller waits for its answer, and rotates
+    /// the next family.
+    Rotate(rotate::RotateArgs),
+}
+
+/// Runs it.
+pub async fn run(args: BenchArgs, format: Format) -> anyhow::Result<Exit> {
+    let BenchCommand::Rotate(rotate) = args.command;
+    rotate::run(rotate, format).await
+}

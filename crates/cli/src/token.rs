@@ -1,0 +1,316 @@
+//! `jeton token`: create, rotate, check and revoke refresh tokens.
+//!
+//! Printing tokens is what these commands are for; they are printed to standard output only.
+
+use std::io::Read as _;
+
+use clap::{Args, Subcommand};
+use jeton_client::{
+    Check, FamilyView, Issued, NewFamily, Position, RefreshToken, RotateContext, Rotation, Tenant,
+    TokenText, Validation,
+};
+use serde::{Serialize, Serializer};
+
+use crate::args::{Connection, TenantFlag};
+use crate::connect;
+use crate::duration;
+use crate::exit::{Exit, Usage};
+use crate::family::FamilyReport;
+use crate::output::{Format, Report, Table, as_text};
+use crate::refused::Refused;
+use crate::revoke::RevokedReport;
+
+const EXAMPLES: &str = "\
+Examples:
+  jeton token create --subject alice --client web --grace 10s
+  jeton token rotate --client web jrt_…
+  jeton token create --subject alice --client web -o json | jq -r .token | \\
+    jeton token rotate --client web -";
+
+/// See [`crate::args::Command::Token`].
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct TokenArgs {
+    /// How to reach the cluster.
+    #[command(flatten)]
+    pub connection: Connection,
+    /// In which tenant.
+    #[command(flatten)]
+    pub tenant: TenantFlag,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: TokenCommand,
+}
+
+/// What to do with a token.
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Start a family and print its first refresh token.
+    Create(CreateArgs),
+    /// Exchange a refresh token for its successor, and print that.
+    ///
+    /// A token that is presented once more within its grace gets the identical successor; a spent
+    /// one after it is taken for stolen, and its whole family dies.
+    Rotate(RotateArgs),
+    /// Say whether a token is the live head of its family. Changes nothing.
+    Validate(ValidateArgs),
+    /// Revoke the whole family of a token (RFC 7009). Any genuine token of it will do.
+    Revoke(RotateArgs),
+}
+
+/// See [`TokenCommand::Create`].
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// Whose authorization it is (`sub`).
+    #[arg(long, value_name = "ID")]
+    pub subject: String,
+    /// The OAuth client that it is for (`client_id`).
+    #[arg(long, value_name = "ID")]
+    pub client: String,
+    /// The device that it is for.
+    #[arg(long, value_name = "ID")]
+    pub device: Option<String>,
+    /// How long a spent token is answered with its successor. Default: the tenant's.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub grace: Option<std::time::Duration>,
+    /// When the family ends, whatever happens. Default: the tenant's maximum.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub lifetime: Option<std::time::Duration>,
+    /// When it ends if it isn't rotated before. Default: the tenant's.
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
+    pub idle: Option<std::time::Duration>,
+    /// An attribute of your own; may be repeated.
+    #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = attribute)]
+    pub attributes: Vec<(String, String)>,
+}
+
+/// A token and the client that presents it.
+#[derive(Debug, Args)]
+pub struct RotateArgs {
+    /// The OAuth client that presents the token.
+    #[arg(long, value_name = "ID")]
+    pub client: String,
+    /// The token, or `-` to read it from standard input.
+    #[arg(value_name = "TOKEN")]
+    pub token: String,
+}
+
+/// See [`TokenCommand::Validate`].
+#[derive(Debug, Args)]
+pub struct ValidateArgs {
+    /// Only valid if it is this client's.
+    #[arg(long, value_name = "ID")]
+    pub client: Option<String>,
+    /// The token, or `-` to read it from standard input.
+    #[arg(value_name = "TOKEN")]
+    pub token: String,
+}
+
+fn attribute(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// Runs it. A token is read before anything is connected: what is wrong with it needs no cluster.
+pub async fn run(args: TokenArgs, format: Format) -> anyhow::Result<Exit> {
+    let timeout = args.connection.timeout;
+    let tenant = async || -> anyhow::Result<Tenant> {
+        Ok(connect::client(&args.connection).await?.tenant(&args.tenant.tenant)?)
+    };
+    match args.command {
+        TokenCommand::Create(create) => {
+            let issued = tenant().await?.create_family(new_family(&create), timeout).await?;
+            format.print(&IssuedReport::new("CREATED", issued))?;
+            Ok(Exit::Ok)
+        }
+        TokenCommand::Rotate(rotate) => {
+            let token = read_token(&rotate.token)?;
+            let context = RotateContext::new(&rotate.client);
+            rotated(tenant().await?.rotate(&token, context, timeout).await?, format)
+        }
+        TokenCommand::Validate(validate) => {
+            let token = read_token(&validate.token)?;
+            let client = validate.client.as_deref();
+            run_validate(&tenant().await?, &token, client, timeout, format).await
+        }
+        TokenCommand::Revoke(revoke) => {
+            let token = read_token(&revoke.token)?;
+            let revoked = tenant().await?.revoke_token(&token, &revoke.client, timeout).await?;
+            format.print(&RevokedReport::of(revoked))?;
+            Ok(Exit::Ok)
+        }
+    }
+}
+
+fn new_family(args: &CreateArgs) -> NewFamily {
+    let mut new = NewFamily::new(&args.subject, &args.client);
+    if let Some(device) = &args.device {
+        new = new.device(device);
+    }
+    if let Some(grace) = args.grace {
+        new = new.grace(grace);
+    }
+    if let Some(lifetime) = args.lifetime {
+        new = new.lifetime(lifetime);
+    }
+    if let Some(idle) = args.idle {
+        new = new.idle(idle);
+    }
+    args.attributes.iter().fold(new, |new, (name, value)| new.attribute(name, value))
+}
+
+fn rotated(rotation: Rotation, format: Format) -> anyhow::Result<Exit> {
+    match rotation {
+        Rotation::Rotated(issued) => format.print(&IssuedReport::new("ROTATED", issued))?,
+        Rotation::Replayed(issued) => format.print(&IssuedReport::new("REPLAYED", issued))?,
+        Rotation::Superseded { head, position } => {
+            let (head_generation, result) = (head.0, "SUPERSEDED");
+            format.print(&SupersededReport { result, head_generation, position })?;
+            return Ok(Exit::Refused);
+        }
+        Rotation::Refused(refusal) => {
+            format.print(&Refused::new(refusal))?;
+            return Ok(Exit::Refused);
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+async fn run_validate(
+    tenant: &Tenant,
+    token: &RefreshToken,
+    client: Option<&str>,
+    timeout: std::time::Duration,
+    format: Format,
+) -> anyhow::Result<Exit> {
+    let check = match client {
+        Some(client) => Check::new().client(client),
+        None => Check::new(),
+    };
+    match tenant.validate(token, check, timeout).await? {
+        Validation::Active(read) => {
+            format.print(&ActiveReport::new(read.value, read.position))?;
+            Ok(Exit::Ok)
+        }
+        Validation::Refused(refusal) => {
+            format.print(&Refused::new(refusal))?;
+            Ok(Exit::Refused)
+        }
+    }
+}
+
+/// A token from the command line, or from standard input. What is wrong with it is told without
+/// repeating it.
+fn read_token(argument: &str) -> anyhow::Result<RefreshToken> {
+    let mut piped = String::new();
+    let text = if argument == "-" {
+        std::io::stdin().read_to_string(&mut piped)?;
+        piped.trim()
+    } else {
+        argument
+    };
+    RefreshToken::parse(text).map_err(|error| Usage::error(format!("the token: {error}")))
+}
+
+#[derive(Serialize)]
+struct IssuedReport {
+    result: &'static str,
+    #[serde(serialize_with = "exposed")]
+    token: TokenText,
+    #[serde(serialize_with = "as_text")]
+    family: jeton_client::FamilyId,
+    generation: u64,
+    #[serde(serialize_with = "as_text")]
+    position: Position,
+    expires_at_unix_ms: u64,
+    idle_expires_at_unix_ms: u64,
+}
+
+/// The one place where a token leaves as text: it was asked for.
+fn exposed<S: Serializer>(token: &TokenText, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(token.expose())
+}
+
+impl IssuedReport {
+    fn new(result: &'static str, issued: Issued) -> Self {
+        Self {
+            result,
+            token: issued.token.expose(),
+            family: issued.family,
+            generation: issued.generation.0,
+            position: issued.position,
+            expires_at_unix_ms: issued.expires_at.0,
+            idle_expires_at_unix_ms: issued.idle_expires_at.0,
+        }
+    }
+}
+
+impl Report for IssuedReport {
+    fn table(&self) -> Table {
+        Table::facts([
+            ("result", self.result.to_owned()),
+            ("token", self.token.expose().to_owned()),
+            ("family", self.family.to_string()),
+            ("generation", self.generation.to_string()),
+            ("position", self.position.to_string()),
+        ])
+    }
+}
+
+#[derive(Serialize)]
+struct SupersededReport {
+    result: &'static str,
+    head_generation: u64,
+    #[serde(serialize_with = "as_text")]
+    position: Position,
+}
+
+impl Report for SupersededReport {
+    fn table(&self) -> Table {
+        let mut table = Table::facts([
+            ("result", self.result.to_owned()),
+            ("head", self.head_generation.to_string()),
+        ]);
+        table.note("A sibling holds a newer token: use that one.");
+        table
+    }
+}
+
+#[derive(Serialize)]
+struct ActiveReport {
+    result: &'static str,
+    #[serde(serialize_with = "as_text")]
+    position: Position,
+    #[serde(flatten)]
+    family: FamilyReport,
+}
+
+impl ActiveReport {
+    fn new(family: FamilyView, position: Position) -> Self {
+        Self { result: "ACTIVE", position, family: FamilyReport::of(family) }
+    }
+}
+
+impl Report for ActiveReport {
+    fn table(&self) -> Table {
+        self.family.table()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_token_is_a_usage_error_that_does_not_repeat_it() {
+        let error = read_token("jrt_c29tZXRoaW5nIHNlY3JldA").unwrap_err();
+        assert_eq!(Exit::of(&error), Exit::Usage);
+        assert!(!error.to_string().contains("c29tZ"), "{error}");
+    }
+
+    #[test]
+    fn attributes_are_split_at_the_first_sign() {
+        assert_eq!(attribute("a=b=c").unwrap(), ("a".to_owned(), "b=c".to_owned()));
+        assert!(attribute("ab").is_err());
+    }
+}

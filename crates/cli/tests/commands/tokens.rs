@@ -1,0 +1,79 @@
+//! Tenants and tokens from the shell.
+
+use super::{cluster, code, errors, jeton, jeton_with, json, parsed};
+
+#[tokio::test]
+async fn a_token_lives_and_dies_on_the_command_line() {
+    let cluster = cluster(1).await;
+    let at = cluster.endpoints().join(",");
+    let (tenant, exit) = json("tenant create acme --grace 0s --rotations-per-s 0", &at).await;
+    assert_eq!((tenant["tenant"].as_str(), exit), (Some("acme"), 0));
+    let again = jeton("tenant create acme", &at).await;
+    assert_eq!(code(&again), 1, "{}", errors(&again));
+
+    let create = "token create --tenant acme --subject alice --client web --grace 30s";
+    let (first, exit) = json(create, &at).await;
+    assert_eq!(exit, 0);
+    assert!(first["position"].is_string(), "positions are strings: {first}");
+    let token = first["token"].as_str().unwrap();
+
+    let rotate = "token rotate --tenant acme --client web - -o json";
+    let second = parsed(&jeton_with(rotate, &at, token).await);
+    let once_more = parsed(&jeton_with(rotate, &at, &format!("{token}\n")).await);
+    assert_eq!(second["result"], "ROTATED");
+    assert_eq!(once_more["result"], "REPLAYED");
+    assert_eq!(second["token"], once_more["token"], "the identical successor");
+
+    let validate = "token validate --tenant acme -o json -";
+    let newest = second["token"].as_str().unwrap();
+    let valid = jeton_with(validate, &at, newest).await;
+    assert_eq!((code(&valid), parsed(&valid)["result"].as_str()), (0, Some("ACTIVE")));
+    let (family, _) =
+        json(&format!("family get --tenant acme {}", first["family"].as_str().unwrap()), &at).await;
+    assert_eq!(
+        (family["generation"].as_u64(), family["state"].as_str()),
+        (Some(1), Some("ACTIVE"))
+    );
+
+    let (revoked, exit) = json("revoke --tenant acme --subject alice", &at).await;
+    assert_eq!((revoked["result"].as_str(), exit), (Some("REVOKED"), 0));
+    let dead = jeton_with(rotate, &at, newest).await;
+    assert_eq!((code(&dead), parsed(&dead)["reason"].as_str()), (1, Some("REVOKED")));
+}
+
+#[tokio::test]
+async fn a_stolen_token_kills_its_family() {
+    let cluster = cluster(1).await;
+    let at = cluster.endpoints().join(",");
+    json("tenant create acme --rotations-per-s 0", &at).await;
+    let create = "token create --tenant acme --subject alice --client web --grace 0s";
+    let (first, _) = json(create, &at).await;
+    let rotate = "token rotate --tenant acme --client web -o json -";
+    let stolen = first["token"].as_str().unwrap();
+    let second = parsed(&jeton_with(rotate, &at, stolen).await);
+    let third = parsed(&jeton_with(rotate, &at, second["token"].as_str().unwrap()).await);
+    assert_eq!(third["generation"], 2);
+    let caught = jeton_with(rotate, &at, stolen).await;
+    assert_eq!((code(&caught), parsed(&caught)["reason"].as_str()), (1, Some("REUSED")));
+    let owner = jeton_with(rotate, &at, third["token"].as_str().unwrap()).await;
+    assert_eq!(parsed(&owner)["cause"], "REUSE");
+}
+
+#[tokio::test]
+async fn settings_change_only_where_they_are_named() {
+    let cluster = cluster(1).await;
+    let at = cluster.endpoints().join(",");
+    let (made, _) = json("tenant create acme --grace 10s", &at).await;
+    let (set, exit) = json("tenant set acme --shadow true", &at).await;
+    assert_eq!(exit, 0);
+    assert_eq!(set["grace_default_ms"], 10_000);
+    assert_eq!((made["shadow"].as_bool(), set["shadow"].as_bool()), (Some(false), Some(true)));
+    let version = made["version"].as_u64().unwrap();
+    let late = jeton(&format!("tenant set acme --shadow false --if-version {version}"), &at).await;
+    assert_eq!(code(&late), 1, "{}", errors(&late));
+    assert_eq!(code(&jeton("tenant set acme", &at).await), 2, "nothing to change");
+    let (key, _) = json("tenant rotate-key acme", &at).await;
+    assert_ne!(key["kid"], made["kid"]);
+    let (list, _) = json("tenant list", &at).await;
+    assert_eq!(list["tenants"][0]["kid"], key["kid"]);
+}

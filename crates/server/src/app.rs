@@ -1,0 +1,291 @@
+//! A server's life: configuration → build → run → drain.
+//!
+//! ```text
+//!  build   check the configuration ─ take the ports ─ start the node (it opens its directory,
+//!          recovers, finds its cluster) ─ listen for clients
+//!  run     serve until told to stop, or until the node fails
+//!  drain   health NOT_SERVING ─ take nothing new ─ wait for what is outstanding ─ end pipelines
+//!          ─ close connections ─ the node hands leadership over and closes
+//! ```
+//!
+//! A crash at any step leaves what the node's own modules say: nothing here is durable.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jeton_core::ids::UnixMs;
+use jeton_raft::{Clock, Health as NodeHealth, Node, NodeConfig, Seams, SystemClock};
+use jeton_wire::decode::DEADLINE_MS_MAX;
+use jeton_wire::pb::admin_v1::cluster_service_server::ClusterServiceServer;
+use jeton_wire::pb::admin_v1::tenant_service_server::TenantServiceServer;
+use jeton_wire::pb::v1::pipeline_service_server::PipelineServiceServer;
+use jeton_wire::pb::v1::revocation_service_server::RevocationServiceServer;
+use jeton_wire::pb::v1::token_service_server::TokenServiceServer;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+use tonic::transport::Server;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::server::health_reporter;
+use tracing::{error, info, warn};
+
+use crate::config::Config;
+use crate::connections;
+use crate::desk::Desk;
+use crate::events::LoggedEvents;
+use crate::health;
+use crate::routes::Routes;
+use crate::service::cluster::Cluster;
+use crate::service::pipeline::Pipelines;
+use crate::service::revocation::Revocations;
+use crate::service::tenants::Tenants;
+use crate::service::token::Tokens;
+use crate::start_error::StartError;
+
+/// HTTP/2 pings find connections whose peer is gone.
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+/// A ping that is not answered within this time ends the connection.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Flow control: what a stream may have in flight.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+/// Flow control: what a connection may have in flight.
+const CONNECTION_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Bytes of headers that a call may have.
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
+/// Streams that a peer may reset before they were accepted (rapid reset, CVE-2023-44487).
+const PENDING_RESETS_MAX: usize = 64;
+/// How long connections have to close when all calls have ended.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+/// How often a draining server looks whether it is done.
+const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// A server that is ready to run.
+pub struct App {
+    config: Config,
+    desk: Arc<Desk>,
+    listener: TcpListener,
+    client_addr: SocketAddr,
+    started: UnixMs,
+}
+
+/// Why a running server ended by itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The client port failed.
+    #[error("serving clients failed")]
+    Serve(#[source] tonic::transport::Error),
+    /// The node may not go on: its disk or log failed.
+    #[error("the node failed and stopped: {why}; look at its disk, then restart or replace it")]
+    Node {
+        /// What failed.
+        why: Arc<str>,
+    },
+}
+
+impl App {
+    /// Checks the configuration, takes the ports and starts the node. Returns when the node takes
+    /// part in its cluster; with `bootstrap_expect` above 1, that is when all of them are there.
+    ///
+    /// # Errors
+    /// [`StartError`] says what was wrong and what to do.
+    pub async fn build(config: Config) -> Result<Self, StartError> {
+        Self::build_with(config, Arc::new(SystemClock)).await
+    }
+
+    /// The same with another wall clock, for tests.
+    ///
+    /// # Errors
+    /// As [`App::build`].
+    pub async fn build_with(config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        config.check()?;
+        let client = (config.client_listen, "client_listen");
+        let listen = |error| StartError::listen(client.0, client.1, error);
+        let socket = connections::bind(config.client_listen).map_err(listen)?;
+        let client_addr = socket.local_addr().map_err(listen)?;
+        let peer_listener = peer_listener(config.peer_listen)?;
+        let peer_addr = peer_listener
+            .local_addr()
+            .map_err(|error| StartError::listen(config.peer_listen, "peer_listen", error))?;
+        let node_config = node_config(&config, client_addr, peer_addr);
+        let started = clock.wall();
+        let seams = Seams {
+            clock,
+            events: Some(Arc::new(LoggedEvents)),
+            peer_listener: Some(peer_listener),
+            ..Seams::default()
+        };
+        let node = Node::start(node_config, seams).await?;
+        let listener = match connections::listen(socket) {
+            Ok(listener) => listener,
+            Err(error) => {
+                node.shutdown().await;
+                return Err(listen(error));
+            }
+        };
+        info!(client = %client_addr, peer = %peer_addr, node = node.id(), "started");
+        Ok(Self { config, desk: Desk::new(node), listener, client_addr, started })
+    }
+
+    /// Where clients are served: the port that was chosen, if 0 was configured.
+    #[must_use]
+    pub fn client_addr(&self) -> SocketAddr {
+        self.client_addr
+    }
+
+    /// The node below.
+    #[must_use]
+    pub fn node(&self) -> &Node {
+        &self.desk.node
+    }
+
+    /// Serves until `stop` is done, then drains.
+    ///
+    /// # Errors
+    /// [`RunError`] if it ended before it was told to.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+        let (desk, drain) = (self.desk.clone(), Duration::from_millis(self.config.drain_ms));
+        let (close, closing) = watch::channel(false);
+        let (reporter, health_service) = health_reporter();
+        health::report(&reporter, false).await;
+        let mut healthy = desk.node.health();
+        let following = tokio::spawn(health::follow(desk.node.clone(), reporter.clone()));
+        let mut serving = tokio::spawn(self.serve(health_service, closing));
+
+        let ended = tokio::select! {
+            biased;
+            () = stop => Ok(()),
+            served = &mut serving => Err(served),
+            why = failed(&mut healthy) => {
+                error!(%why, "the node failed: this server stops");
+                following.abort();
+                desk.node.shutdown().await;
+                return Err(RunError::Node { why });
+            }
+        };
+        following.abort();
+        health::report(&reporter, false).await;
+        if let Err(served) = ended {
+            desk.node.shutdown().await;
+            return match served {
+                Ok(Err(error)) => Err(RunError::Serve(error)),
+                Ok(Ok(())) | Err(_) => Err(RunError::Node { why: "the client port closed".into() }),
+            };
+        }
+        info!("stopping: nothing new is taken");
+        desk.drain();
+        let left = drained(&desk, drain).await;
+        if left > 0 {
+            warn!(left, "time was up for what was outstanding: its outcome is unknown");
+        }
+        close.send_replace(true);
+        if timeout(CLOSE_TIME, &mut serving).await.is_err() {
+            serving.abort();
+        }
+        desk.node.shutdown().await;
+        info!("stopped");
+        Ok(())
+    }
+
+    async fn serve(
+        self,
+        health_service: HealthServer<impl Health>,
+        closing: watch::Receiver<bool>,
+    ) -> Result<(), tonic::transport::Error> {
+        let (desk, config) = (self.desk, self.config);
+        let bytes_max = config.message_bytes_max;
+        let pipelines = Pipelines {
+            desk: desk.clone(),
+            outstanding_max: config.pipeline_outstanding_max,
+            closing: closing.clone(),
+        };
+        let cluster = Cluster { desk: desk.clone(), started: self.started };
+        let tokens = TokenServiceServer::new(Tokens(desk.clone()));
+        let revocations = RevocationServiceServer::new(Revocations(desk.clone()));
+        let pipelines = PipelineServiceServer::new(pipelines);
+        let tenants = TenantServiceServer::new(Tenants(desk));
+        let mut closing = closing;
+        let closed = async move {
+            // If the sender is gone, so is whoever could tell: stop, too.
+            let _ = closing.wait_for(|closing| *closing).await;
+        };
+        let routes = Routes {
+            health: health_service,
+            tokens: tokens.max_decoding_message_size(bytes_max),
+            revocations: revocations.max_decoding_message_size(bytes_max),
+            pipelines: pipelines.max_decoding_message_size(bytes_max),
+            cluster: ClusterServiceServer::new(cluster),
+            tenants: tenants.max_decoding_message_size(bytes_max),
+        };
+        let incoming = connections::accept(self.listener, config.connections_max);
+        Server::builder()
+            .max_concurrent_streams(config.calls_per_connection_max)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .http2_max_header_list_size(HEADER_BYTES_MAX)
+            .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
+            // Calls have deadlines of their own; this ends those whose body never comes.
+            .timeout(Duration::from_millis(DEADLINE_MS_MAX))
+            .serve_with_incoming_shutdown(routes, incoming, closed)
+            .await
+    }
+}
+
+/// Takes the peer port, so that one in use is told before anything is opened.
+fn peer_listener(address: SocketAddr) -> Result<TcpListener, StartError> {
+    connections::bind(address)
+        .and_then(connections::listen)
+        .map_err(|error| StartError::listen(address, "peer_listen", error))
+}
+
+fn node_config(config: &Config, client_addr: SocketAddr, peer_addr: SocketAddr) -> NodeConfig {
+    let named = |advertised: &str, listened: SocketAddr| {
+        if advertised.is_empty() { listened.to_string() } else { advertised.to_owned() }
+    };
+    let bytes = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    let mut node = NodeConfig::new(config.data_dir.clone(), config.peer_listen);
+    node.peer_addr = named(&config.peer_advertise, peer_addr);
+    node.client_addr = named(&config.client_advertise, client_addr);
+    node.bootstrap_expect = config.bootstrap_expect;
+    node.join = config.join.clone();
+    node.heartbeat = Duration::from_millis(config.heartbeat_ms);
+    node.election_min = Duration::from_millis(config.election_min_ms);
+    node.election_max = Duration::from_millis(config.election_max_ms);
+    node.clock_skew_max = Duration::from_millis(config.clock_skew_max_ms);
+    node.checkpoint_bytes = bytes(config.checkpoint_bytes);
+    node.overlay_bytes_max = bytes(config.overlay_bytes_max);
+    node.base_bytes_min = config.base_bytes_min;
+    node.segment_bytes = config.log_segment_bytes;
+    node.digest_every = Duration::from_millis(config.digest_every_ms);
+    node.sweep_every = Duration::from_millis(config.sweep_every_ms);
+    node.runtime_threads = config.consensus_threads;
+    node
+}
+
+/// Waits until the node can't go on.
+async fn failed(health: &mut watch::Receiver<NodeHealth>) -> Arc<str> {
+    loop {
+        if let NodeHealth::Failed(why) = &*health.borrow_and_update() {
+            return why.clone();
+        }
+        if health.changed().await.is_err() {
+            // The node is gone without a word; `run` holds it, so this does not happen.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Waits until nothing is outstanding, or until time is up; what is left then.
+async fn drained(desk: &Desk, time: Duration) -> usize {
+    let until = Instant::now() + time;
+    loop {
+        let left = desk.outstanding();
+        if left == 0 || Instant::now() >= until {
+            return left;
+        }
+        tokio::time::sleep(DRAIN_LOOK_EVERY).await;
+    }
+}

@@ -1,0 +1,311 @@
+//! The life of a request between its connection and the node. Unary calls and pipelines both come
+//! through here: a unary call is a pipeline of one.
+//!
+//! ```text
+//!  message ─▶ take: decode, check, verify macs ─▶ node.submit ──▶ outbox ─▶ words ─▶ message
+//!                 │                                                  ▲
+//!                 ├─ reads of one message share one barrier ─────────┤
+//!                 └─ unknown tenant or key: barrier, second look ────┘
+//! ```
+//!
+//! No task per operation: a task is spawned for the reads of a message, and for the rare operation
+//! that this node can't judge before it has caught up. Nothing here decides what the state machine
+//! decides: a forged token is the only thing that is refused without it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use jeton_core::command::Operation;
+use jeton_core::ids::{Generation, Mac, TenantId};
+use jeton_core::reply::{Done, Refusal, Reply};
+use jeton_raft::{Consistency, Node};
+use jeton_wire::Failure;
+use jeton_wire::decode::{self, Asked, Read, Write};
+use jeton_wire::pb::v1;
+use jeton_wire::pb::v1::operation_result::Response;
+use jeton_wire::reply::{self, Kind};
+use tokio::time::Instant;
+use tracing::error;
+
+use crate::failures;
+use crate::keys::{Keys, Verdict};
+use crate::outbox::{Gauge, Issue, Outbox, Pending, Ready, Slot, result_of};
+use crate::reads::{self, Asking};
+
+/// What all connections share.
+pub(crate) struct Desk {
+    pub(crate) node: Node,
+    pub(crate) keys: Keys,
+    outstanding: Gauge,
+    draining: AtomicBool,
+}
+
+impl Desk {
+    pub(crate) fn new(node: Node) -> Arc<Self> {
+        Arc::new(Self {
+            node,
+            keys: Keys::default(),
+            outstanding: Gauge::default(),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// An outbox whose operations count as outstanding here.
+    pub(crate) fn outbox(&self, held_max: usize) -> Arc<Outbox> {
+        Outbox::new(held_max, self.outstanding.clone())
+    }
+
+    /// Operations that wait for an answer, of all connections.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.outstanding.read()
+    }
+
+    /// From now on nothing new is taken; what is outstanding goes on.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Takes in the operations of one message, received at `received`.
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        operations: Vec<v1::Operation>,
+        received: Instant,
+        outbox: &Arc<Outbox>,
+    ) {
+        let mut asking = Vec::new();
+        for operation in operations {
+            let tag = operation.tag;
+            if let Err(failure) = self.take_one(operation, received, outbox, &mut asking) {
+                outbox.answer(tag, Err(failure));
+            }
+        }
+        if !asking.is_empty() {
+            let (desk, outbox) = (self.clone(), outbox.clone());
+            tokio::spawn(async move { reads::answer(&desk, asking, &outbox).await });
+        }
+    }
+
+    fn take_one(
+        self: &Arc<Self>,
+        operation: v1::Operation,
+        received: Instant,
+        outbox: &Arc<Outbox>,
+        asking: &mut Vec<Asking>,
+    ) -> Result<(), Failure> {
+        if self.draining.load(Ordering::Acquire) {
+            return Err(failures::shutting_down());
+        }
+        let deadline = received + decode::deadline(operation.deadline_ms)?;
+        match decode::operation(operation.request)? {
+            Asked::Read(read) => asking.push(self.open_read(read, operation.tag, deadline, outbox)),
+            Asked::Write(write) => self.write(write, operation.tag, deadline, outbox)?,
+        }
+        Ok(())
+    }
+
+    fn open_read(&self, read: Read, tag: u64, deadline: Instant, outbox: &Outbox) -> Asking {
+        let kind = match read.query {
+            decode::Query::Validate { .. } => Kind::Validate,
+            decode::Query::Family(_) => Kind::GetFamily,
+        };
+        let slot = outbox.open(Pending { tag, kind, deadline, issue: None });
+        Asking { read, kind, slot, deadline }
+    }
+
+    /// Judges the token, if there is one, and hands the command to the node.
+    fn write(
+        self: &Arc<Self>,
+        write: Write,
+        tag: u64,
+        deadline: Instant,
+        outbox: &Arc<Outbox>,
+    ) -> Result<(), Failure> {
+        let (Some(kind), Some(tenant)) =
+            (Kind::of(&write.command.operation), write.command.tenant.clone())
+        else {
+            return Err(reply::bug("clients can't ask for this"));
+        };
+        let verdict = match write.presented() {
+            Some((token, mac)) => self.keys.verify(&self.node, &tenant, token, mac),
+            None => Ok(Verdict::Genuine),
+        };
+        match verdict.map_err(|error| unreadable(&error))? {
+            Verdict::Genuine => {
+                let issue = issue(&write.command.operation, &tenant);
+                let slot = outbox.open(Pending { tag, kind, deadline, issue });
+                self.submit(write, slot, deadline, outbox);
+            }
+            Verdict::Forged => {
+                let response = self.refuse(kind, Refusal::NotFound);
+                outbox.answer(tag, response);
+            }
+            Verdict::Unknown => {
+                let issue = issue(&write.command.operation, &tenant);
+                let slot = outbox.open(Pending { tag, kind, deadline, issue });
+                let (desk, outbox) = (self.clone(), outbox.clone());
+                tokio::spawn(async move {
+                    desk.second_look(write, &tenant, kind, slot, deadline, &outbox).await;
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn submit(&self, write: Write, slot: Slot, deadline: Instant, outbox: &Arc<Outbox>) {
+        self.node.submit(write.command, deadline, Outbox::tag(slot), outbox.clone());
+    }
+
+    /// Judges a token whose tenant or key this node did not know, after it has caught up.
+    async fn second_look(
+        &self,
+        write: Write,
+        tenant: &TenantId,
+        kind: Kind,
+        slot: Slot,
+        deadline: Instant,
+        outbox: &Arc<Outbox>,
+    ) {
+        if let Err(error) = self.node.read_point(Consistency::Linearizable, deadline).await {
+            outbox.complete(slot, Err(failures::of_read(&error, self.leader())));
+            return;
+        }
+        let verdict = match write.presented() {
+            Some((token, mac)) => self.keys.verify(&self.node, tenant, token, mac),
+            None => Ok(Verdict::Genuine),
+        };
+        let refusal = match verdict {
+            Ok(Verdict::Genuine) => return self.submit(write, slot, deadline, outbox),
+            Ok(Verdict::Forged) => Ok(Refusal::NotFound),
+            Ok(Verdict::Unknown) => self.unknown_tenant_or_key(tenant),
+            Err(error) => Err(unreadable(&error)),
+        };
+        outbox.complete(slot, refusal.and_then(|refusal| self.refuse(kind, refusal)));
+    }
+
+    /// Which of the two it is. Call it behind a barrier.
+    pub(crate) fn unknown_tenant_or_key(&self, tenant: &TenantId) -> Result<Refusal, Failure> {
+        match self.keys.knows(&self.node, tenant) {
+            Ok(true) => Ok(Refusal::NotFound),
+            Ok(false) => Ok(Refusal::TenantUnknown),
+            Err(error) => Err(unreadable(&error)),
+        }
+    }
+
+    /// A refusal that entered no log: its position is what this node has applied.
+    fn refuse(&self, kind: Kind, refusal: Refusal) -> Result<Response, Failure> {
+        let seen = self.node.view(|_, meta| Ok((meta.position, meta.clock)));
+        let (position, at) = seen.map_err(|error| unreadable(&error))?;
+        reply::mutation(kind, Reply { position, at, outcome: Err(refusal) }, None)
+    }
+
+    /// Results of what is ready, in words.
+    pub(crate) fn results(
+        self: &Arc<Self>,
+        ready: Ready,
+        outbox: &Arc<Outbox>,
+    ) -> Vec<v1::OperationResult> {
+        let mut results = ready.done;
+        results.reserve(ready.replies.len() + ready.overdue.len());
+        // When a leader is lost, everything outstanding fails at once: it is looked up once then.
+        let mut leader = None;
+        for (pending, replied) in ready.replies {
+            let tag = pending.tag;
+            let worded = match replied {
+                Ok(reply) => self.word(pending, reply, outbox),
+                Err(error) => {
+                    let leader = leader.get_or_insert_with(|| self.leader());
+                    Some(Err(failures::of_proposal(&error, leader.clone())))
+                }
+            };
+            results.extend(worded.map(|result| result_of(tag, result)));
+        }
+        for pending in ready.overdue {
+            results.push(result_of(pending.tag, Err(failures::overdue())));
+        }
+        results
+    }
+
+    /// A reply of the node in words. `None`: it waits for this node to catch up, and will come
+    /// through the outbox again.
+    fn word(
+        self: &Arc<Self>,
+        pending: Pending,
+        reply: Reply,
+        outbox: &Arc<Outbox>,
+    ) -> Option<Result<Response, Failure>> {
+        match self.mac_for(&pending, &reply) {
+            Ok(Issued::Nothing) => Some(reply::mutation(pending.kind, reply, None)),
+            Ok(Issued::Mac(mac)) => Some(reply::mutation(pending.kind, reply, Some(&mac))),
+            Ok(Issued::KeyUnknown) => {
+                let slot = outbox.open(pending.clone());
+                let (desk, outbox) = (self.clone(), outbox.clone());
+                tokio::spawn(async move {
+                    let result = desk.word_later(&pending, reply).await;
+                    outbox.complete(slot, result);
+                });
+                None
+            }
+            Err(failure) => Some(Err(failure)),
+        }
+    }
+
+    /// The node that answered knew a key which this one has yet to apply.
+    async fn word_later(&self, pending: &Pending, reply: Reply) -> Result<Response, Failure> {
+        let seen = Consistency::AtLeast(reply.position);
+        if self.node.read_point(seen, pending.deadline).await.is_err() {
+            return Err(failures::overdue());
+        }
+        match self.mac_for(pending, &reply)? {
+            Issued::Mac(mac) => reply::mutation(pending.kind, reply, Some(&mac)),
+            _ => Err(reply::bug("a token was issued under a key that does not exist")),
+        }
+    }
+
+    fn mac_for(&self, pending: &Pending, reply: &Reply) -> Result<Issued, Failure> {
+        let Some(issue) = &pending.issue else { return Ok(Issued::Nothing) };
+        let (issue, kid, generation) = match &reply.outcome {
+            Ok(Done::FamilyCreated(it)) => (issue.clone(), it.kid, Generation(0)),
+            Ok(Done::Rotated(it)) => (issue.clone(), it.kid, it.generation),
+            Ok(Done::Replayed(it)) => {
+                let issue = Issue { digest: it.successor, ..issue.clone() };
+                (issue, it.rotated.kid, it.rotated.generation)
+            }
+            _ => return Ok(Issued::Nothing),
+        };
+        let mac = self.keys.mac(&self.node, &issue, kid, generation);
+        match mac.map_err(|error| unreadable(&error))? {
+            Some(mac) => Ok(Issued::Mac(mac)),
+            None => Ok(Issued::KeyUnknown),
+        }
+    }
+
+    /// The leader's client address, if this node knows it.
+    pub(crate) fn leader(&self) -> Option<String> {
+        let status = self.node.status();
+        let leader = status.leader?;
+        let member = status.members.into_iter().find(|member| member.id == leader)?;
+        Some(member.member.client_addr)
+    }
+}
+
+enum Issued {
+    Nothing,
+    Mac(Mac),
+    KeyUnknown,
+}
+
+/// What the mac of the token that an operation issues is made over.
+fn issue(operation: &Operation, tenant: &TenantId) -> Option<Issue> {
+    let (family, digest) = match operation {
+        Operation::CreateFamily(create) => (create.family, create.digest),
+        Operation::Rotate(rotate) => (rotate.token.family, rotate.successor),
+        _ => return None,
+    };
+    Some(Issue { tenant: tenant.clone(), family, digest })
+}
+
+/// The state could not be read: told to the operator here, once, and to the caller in general.
+pub(crate) fn unreadable(error: &jeton_core::tables::TablesError) -> Failure {
+    error!(%error, "the state could not be read");
+    failures::storage()
+}

@@ -1,0 +1,114 @@
+//! Reads of one message: those that ask for the same freshness share one barrier, and are answered
+//! from this node's own rows behind it.
+
+use std::sync::Arc;
+
+use jeton_core::command::Binding;
+use jeton_core::ids::DurationMs;
+use jeton_core::read;
+use jeton_core::reply::{FamilyView, Refusal};
+use jeton_core::tables::TablesError;
+use jeton_raft::{Consistency, ReadPoint};
+use jeton_wire::Failure;
+use jeton_wire::decode::{self, Query, Read};
+use jeton_wire::pb::v1::operation_result::Response;
+use jeton_wire::reply::{self, Kind};
+use tokio::time::Instant;
+
+use crate::desk::{Desk, unreadable};
+use crate::failures;
+use crate::keys::Verdict;
+use crate::outbox::{Outbox, Slot};
+
+/// A read that waits for its barrier.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    pub(crate) read: Read,
+    pub(crate) kind: Kind,
+    pub(crate) slot: Slot,
+    pub(crate) deadline: Instant,
+}
+
+/// Answers all reads of a message.
+pub(crate) async fn answer(desk: &Arc<Desk>, mut asking: Vec<Asking>, outbox: &Arc<Outbox>) {
+    let mut groups = Vec::new();
+    while let Some(first) = asking.last() {
+        let consistency = first.read.consistency;
+        let (group, rest): (Vec<_>, Vec<_>) =
+            asking.into_iter().partition(|asking| asking.read.consistency == consistency);
+        asking = rest;
+        groups.push(answer_group(desk, consistency, group, outbox));
+    }
+    futures::future::join_all(groups).await;
+}
+
+async fn answer_group(
+    desk: &Desk,
+    consistency: decode::Consistency,
+    group: Vec<Asking>,
+    outbox: &Outbox,
+) {
+    let consistency = match consistency {
+        decode::Consistency::Linearizable => Consistency::Linearizable,
+        decode::Consistency::AtLeast(position) => Consistency::AtLeast(position),
+        decode::Consistency::Bounded(age) => Consistency::Bounded(age),
+    };
+    let Some(deadline) = group.iter().map(|asking| asking.deadline).max() else { return };
+    match desk.node.read_point(consistency, deadline).await {
+        Ok(point) => {
+            for asking in group {
+                let answer = answer_one(desk, &asking, &point);
+                outbox.complete(asking.slot, answer);
+            }
+        }
+        Err(error) => {
+            let failure = failures::of_read(&error, desk.leader());
+            for asking in group {
+                outbox.complete(asking.slot, Err(failure.clone()));
+            }
+        }
+    }
+}
+
+fn answer_one(desk: &Desk, asking: &Asking, point: &ReadPoint) -> Result<Response, Failure> {
+    if asking.deadline <= Instant::now() {
+        return Err(failures::overdue().not_executed());
+    }
+    let tenant = &asking.read.tenant;
+    let outcome = match &asking.read.query {
+        Query::Family(family) => desk
+            .node
+            .view(|tables, _| read::family(tables, point.now, tenant, *family))
+            .map_err(|error| unreadable(&error))?,
+        Query::Validate { .. } => validate(desk, asking, point)?,
+    };
+    let age = point.age.map(|age| DurationMs(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
+    reply::read(asking.kind, point.position, age, outcome)
+}
+
+/// A token is judged by its mac first: nobody probes families without a genuine one.
+fn validate(
+    desk: &Desk,
+    asking: &Asking,
+    point: &ReadPoint,
+) -> Result<Result<FamilyView, Refusal>, Failure> {
+    let tenant = &asking.read.tenant;
+    let Query::Validate { token, mac, client, binding } = &asking.read.query else {
+        return Err(reply::bug("only a Validate is validated"));
+    };
+    let unreadable = |error: TablesError| unreadable(&error);
+    let verdict = desk.keys.verify(&desk.node, tenant, token, mac).map_err(unreadable)?;
+    match verdict {
+        Verdict::Genuine => {}
+        Verdict::Forged => return Ok(Err(Refusal::NotFound)),
+        // The barrier that was asked for is behind us: this is what it shows.
+        Verdict::Unknown => return desk.unknown_tenant_or_key(tenant).map(Err),
+    }
+    // A resource server that saw no proof names no key.
+    let binding = (*binding != Binding::default()).then_some(binding);
+    desk.node
+        .view(|tables, _| {
+            read::validate(tables, point.now, tenant, token, client.as_ref(), binding)
+        })
+        .map_err(unreadable)
+}

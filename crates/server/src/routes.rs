@@ -1,0 +1,71 @@
+//! All services on one port, told apart by their paths.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use jeton_wire::pb::admin_v1::cluster_service_server::ClusterServiceServer;
+use jeton_wire::pb::admin_v1::tenant_service_server::TenantServiceServer;
+use jeton_wire::pb::v1::pipeline_service_server::PipelineServiceServer;
+use jeton_wire::pb::v1::revocation_service_server::RevocationServiceServer;
+use jeton_wire::pb::v1::token_service_server::TokenServiceServer;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service, http};
+use tonic::server::NamedService;
+use tonic_health::pb::health_server::{Health, HealthServer};
+
+use crate::service::cluster::Cluster;
+use crate::service::pipeline::Pipelines;
+use crate::service::revocation::Revocations;
+use crate::service::tenants::Tenants;
+use crate::service::token::Tokens;
+
+/// Hands each call to the service that its path names.
+pub(crate) struct Routes<H> {
+    pub(crate) health: HealthServer<H>,
+    pub(crate) tokens: TokenServiceServer<Tokens>,
+    pub(crate) revocations: RevocationServiceServer<Revocations>,
+    pub(crate) pipelines: PipelineServiceServer<Pipelines>,
+    pub(crate) cluster: ClusterServiceServer<Cluster>,
+    pub(crate) tenants: TenantServiceServer<Tenants>,
+}
+
+// Not derived: a health service need not be cloned for it.
+impl<H> Clone for Routes<H> {
+    fn clone(&self) -> Self {
+        Self {
+            health: self.health.clone(),
+            tokens: self.tokens.clone(),
+            revocations: self.revocations.clone(),
+            pipelines: self.pipelines.clone(),
+            cluster: self.cluster.clone(),
+            tenants: self.tenants.clone(),
+        }
+    }
+}
+
+impl<H: Health> Service<http::Request<Body>> for Routes<H> {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let path = request.uri().path();
+        match path.strip_prefix('/').and_then(|path| path.split('/').next()) {
+            Some(PipelineServiceServer::<Pipelines>::NAME) => self.pipelines.call(request),
+            Some(TokenServiceServer::<Tokens>::NAME) => self.tokens.call(request),
+            Some(RevocationServiceServer::<Revocations>::NAME) => self.revocations.call(request),
+            Some(TenantServiceServer::<Tenants>::NAME) => self.tenants.call(request),
+            Some(ClusterServiceServer::<Cluster>::NAME) => self.cluster.call(request),
+            Some(HealthServer::<H>::NAME) => self.health.call(request),
+            _ => Box::pin(async {
+                let words = "there is no such service here; see the .proto files of this version";
+                Ok(Status::unimplemented(words).into_http())
+            }),
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The gRPC services. Each method is dull: check, ask the desk or the node, answer.
+
+pub(crate) mod cluster;
+pub(crate) mod pipeline;
+pub(crate) mod revocation;
+pub(crate) mod tenants;
+pub(crate) mod token;
+mod unary;

@@ -1,0 +1,37 @@
+//! `RevocationService`: revocations, one call at a time.
+
+use std::sync::Arc;
+
+use jeton_wire::pb::v1;
+use jeton_wire::pb::v1::revocation_service_server::RevocationService;
+use tonic::{Request, Response, Status, async_trait};
+
+use crate::desk::Desk;
+use crate::service::unary::unary;
+
+/// See the module.
+pub(crate) struct Revocations(pub(crate) Arc<Desk>);
+
+#[async_trait]
+impl RevocationService for Revocations {
+    async fn revoke_token(
+        &self,
+        request: Request<v1::RevokeTokenRequest>,
+    ) -> Result<Response<v1::RevokeTokenResponse>, Status> {
+        unary!(self.0, request, RevokeToken)
+    }
+
+    async fn revoke_family(
+        &self,
+        request: Request<v1::RevokeFamilyRequest>,
+    ) -> Result<Response<v1::RevokeFamilyResponse>, Status> {
+        unary!(self.0, request, RevokeFamily)
+    }
+
+    async fn revoke_where(
+        &self,
+        request: Request<v1::RevokeWhereRequest>,
+    ) -> Result<Response<v1::RevokeWhereResponse>, Status> {
+        unary!(self.0, request, RevokeWhere)
+    }
+}

@@ -1,0 +1,11 @@
+//! A real server on a real node, with a directory and ports of its own, and callers that behave and
+//! that don't.
+
+mod bad_callers;
+mod bad_starts;
+mod clusters;
+mod configuration;
+mod pipelines;
+mod rig;
+mod stopping;
+mod tokens;
