@@ -47,10 +47,9 @@ pub(crate) mod pb {
     tonic::include_proto!("jeton.peer.v1");
 }
 
-/// No message between peers is larger, in bytes: a full append batch with room to spare.
+/// No message between peers is larger, in bytes: what the log gives for one append request, and the
+/// largest entry on top of it, with room to spare.
 pub const MESSAGE_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Payload that an append request should stop at, in bytes; a single larger entry still goes.
-pub const APPEND_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes that one stream may have under way before its sender has to wait.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 /// The same for a connection.

@@ -9,7 +9,7 @@ use futures::channel::mpsc;
 use futures::stream::{self, Stream, StreamExt};
 use openraft::base::{BoxFuture, BoxStream};
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
-use openraft::network::{Backoff, RPCOption, stream_append_sequential};
+use openraft::network::{RPCOption, stream_append_sequential};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError,
     StreamAppendResult, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
@@ -28,9 +28,6 @@ use super::transfer;
 use crate::snapshot::SnapshotFile;
 use crate::types::{NodeId, Snapshot, TypeConfig, Vote};
 
-/// Pauses before a peer that could not be reached is tried again.
-const BACKOFF_MIN: Duration = Duration::from_millis(20);
-const BACKOFF_MAX: Duration = Duration::from_millis(500);
 /// Opening a pipeline may need a new connection: openraft's time, made for one request, is short.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -189,13 +186,6 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
                 Err(StreamingError::Unreachable(Unreachable::new(&error)))
             }
         }
-    }
-
-    /// Quick at first, for a peer that only restarts.
-    fn backoff(&self) -> Option<Backoff> {
-        let growing =
-            std::iter::successors(Some(BACKOFF_MIN), |pause| Some((*pause * 2).min(BACKOFF_MAX)));
-        Some(Backoff::new(growing))
     }
 
     async fn transfer_leader(

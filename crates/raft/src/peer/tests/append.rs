@@ -160,15 +160,6 @@ async fn a_session_without_requests_ends_in_peace() {
 }
 
 #[tokio::test]
-async fn pauses_before_an_unreachable_peer_grow_and_never_end() {
-    let served = Served::starting(0).await;
-    let network = network(&served).await;
-    let pauses: Vec<_> = network.backoff().unwrap().take(100).collect();
-    assert!(pauses.is_sorted() && pauses[0] < pauses[5]);
-    assert_eq!((pauses.len(), pauses[99]), (100, Duration::from_millis(500)));
-}
-
-#[tokio::test]
 async fn heartbeats_votes_and_transfers_come_back_as_they_were_answered() {
     let served = Served::running(0).await;
     let mut network = peers().new_heartbeat_client(SERVER, &served.member()).await;
