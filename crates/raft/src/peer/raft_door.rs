@@ -1,5 +1,5 @@
-//! Consensus as the peer server sees it: openraft's calls behind a trait, so that tests can stand in
-//! for it.
+//! Consensus as the peer server sees it: openraft's calls behind a trait, so that tests can stand
+//! in for it.
 
 use futures::StreamExt;
 use futures::stream::BoxStream;

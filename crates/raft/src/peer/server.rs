@@ -1,5 +1,5 @@
-//! The peer port: checks whom a call was meant for, turns protobuf into plain types, and hands it to
-//! the node.
+//! The peer port: checks whom a call was meant for, turns protobuf into plain types, and hands it
+//! to the node.
 //!
 //! The server runs before the node does: a node that has no cluster yet answers probes and offers,
 //! and everything else with "starting". Streams end when the server is told to stop, so that a

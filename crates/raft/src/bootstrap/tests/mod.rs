@@ -1,5 +1,5 @@
-//! Nodes that find their places, over real sockets, with disks in memory. A crash drops the node and
-//! keeps its disk; what a crash at a given step leaves behind is put on the disk by hand.
+//! Nodes that find their places, over real sockets, with disks in memory. A crash drops the node
+//! and keeps its disk; what a crash at a given step leaves behind is put on the disk by hand.
 
 mod first_start;
 mod joining;
