@@ -1,1 +1,13 @@
 //! Three real node processes on loopback, seen only through the client.
+//!
+//! The binary is the one beside this test's own: `cargo build` makes it.
+
+#![allow(clippy::disallowed_methods)] // tests look at the nodes' files
+
+mod crashes;
+mod flags;
+mod kills;
+mod revocation;
+mod secrets;
+mod stampede;
+mod world;

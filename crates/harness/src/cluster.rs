@@ -241,6 +241,14 @@ impl Cluster {
         self.nodes[node].process.kill().await.map(drop)
     }
 
+    /// SIGKILL to these nodes at once.
+    pub async fn kill_together(&mut self, nodes: &[usize]) -> Result<()> {
+        let chosen = self.nodes.iter_mut().enumerate().filter(|(node, _)| nodes.contains(node));
+        // Polled one after the other, each sends its signal before any of them is waited for.
+        let kills = chosen.map(|(_, node)| node.process.kill());
+        futures::future::try_join_all(kills).await.map(drop)
+    }
+
     /// SIGTERM to one node, and waits for it.
     pub async fn stop(&mut self, node: usize, within: Duration) -> Result<()> {
         let name = self.nodes[node].name.clone();

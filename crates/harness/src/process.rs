@@ -13,6 +13,11 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 
+/// How long a killed process may take to be gone when its handle is dropped, and how often that is
+/// looked at.
+const GONE_WITHIN: Duration = Duration::from_secs(5);
+const GONE_POLL: Duration = Duration::from_millis(2);
+
 /// How to start a process, as often as it is needed.
 #[derive(Debug, Clone)]
 pub struct ProcessSpec {
@@ -150,6 +155,20 @@ pub fn is_in_memory(dir: &Path) -> Result<bool> {
     // Of another width on other machines.
     #[allow(clippy::useless_conversion)]
     Ok([TMPFS, RAMFS].contains(&i64::from(kind)))
+}
+
+impl Drop for Process {
+    /// Kills it and waits until it is gone, so that nobody removes its files under its hands.
+    fn drop(&mut self) {
+        let Some(child) = &mut self.child else { return };
+        // An error means that it has ended already.
+        let _ = child.start_kill();
+        let mut left = GONE_WITHIN;
+        while matches!(child.try_wait(), Ok(None)) && !left.is_zero() {
+            std::thread::sleep(GONE_POLL);
+            left = left.saturating_sub(GONE_POLL);
+        }
+    }
 }
 
 /// CPU time that a process has used, from `/proc/<pid>/stat`.

@@ -44,9 +44,9 @@ Exit codes: 0 if all of that is so, 1 if not, 3 if the demo itself failed.";
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct DemoArgs {
-    /// How long the users are at work, in seconds.
+    /// How long the users are at work, in seconds; thieves need some time to come.
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
-    #[arg(value_parser = clap::value_parser!(u64).range(3..=86_400))]
+    #[arg(value_parser = clap::value_parser!(u64).range(5..=86_400))]
     pub seconds: u64,
     /// Seeds every choice; printed when something was wrong. Default: random.
     #[arg(long, value_name = "NUMBER")]

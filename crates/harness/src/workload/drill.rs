@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tokio::time::{Instant, sleep_until};
 
-use super::{Plan, Workload};
+use super::{Kill, Plan, Workload};
 use crate::check::{Verdict, judge};
 use crate::cluster::Cluster;
 use crate::recorder::{Recorder, Totals};
@@ -27,14 +27,14 @@ pub enum Moment {
         /// How long that took.
         took: Duration,
     },
-    /// The leader got SIGKILL.
+    /// The leader, or every node, got SIGKILL.
     Killed {
-        /// Its name.
+        /// Name or names.
         node: String,
     },
-    /// It serves again.
+    /// All that was killed serves again.
     Back {
-        /// Its name.
+        /// Name or names.
         node: String,
         /// Longest time without a successful write since it was killed.
         unavailable: Duration,
@@ -80,7 +80,7 @@ impl Drill {
             let workload = Arc::clone(&workload);
             tokio::spawn(async move { workload.run(shares).await })
         };
-        let killed = kill_leaders(&plan, cluster, &recorder, &tell).await;
+        let killed = kill_again(&plan, cluster, &recorder, &tell).await;
         workload.stop();
         let unavailable = recorder.gap_end();
         let newest = running.await.context("the workload panicked")??;
@@ -97,8 +97,8 @@ impl Drill {
     }
 }
 
-/// Kills the leader in the middle of the run, or as often as planned; returns when the run is over.
-async fn kill_leaders(
+/// Kills nodes in the middle of the run, or as often as planned; returns when the run is over.
+async fn kill_again(
     plan: &Plan,
     cluster: &mut Cluster,
     recorder: &Recorder,
@@ -111,14 +111,23 @@ async fn kill_leaders(
         while kills == 0 || next + plan.down + AFTER_KILL < end {
             sleep_until(next).await;
             let leader = cluster.leader(COME_BACK).await?;
-            let node = cluster.name(leader).to_owned();
+            let victims = match plan.kill {
+                Kill::Leader => vec![leader],
+                Kill::All => (0..cluster.len()).collect(),
+            };
+            let names: Vec<&str> = victims.iter().map(|node| cluster.name(*node)).collect();
+            let node = names.join(", ");
             recorder.gap_start();
-            cluster.kill(leader).await?;
+            cluster.kill_together(&victims).await?;
             kills += 1;
             tell(Moment::Killed { node: node.clone() });
             tokio::time::sleep(plan.down).await;
-            cluster.restart(leader)?;
-            cluster.wait_node_ready(leader, Instant::now() + COME_BACK).await?;
+            for victim in &victims {
+                cluster.restart(*victim)?;
+            }
+            for victim in victims {
+                cluster.wait_node_ready(victim, Instant::now() + COME_BACK).await?;
+            }
             tell(Moment::Back { node, unavailable: recorder.gap_end() });
             next = Instant::now() + every;
         }

@@ -35,7 +35,7 @@ use crate::history::{FamilyKey, Roots};
 use crate::recorder::Recorder;
 
 pub use drill::{Drill, Moment};
-pub use plan::{Plan, SHORT_GRACE, TENANTS, TenantPlan};
+pub use plan::{Kill, Plan, SHORT_GRACE, TENANTS, TenantPlan};
 
 use caller::Caller;
 use family::Held;

@@ -21,10 +21,21 @@ pub struct Plan {
     pub stampede: usize,
     /// Time between two users being revoked.
     pub revoke_every: Duration,
-    /// Time until the leader is killed, again and again. `None`: never.
+    /// Time until nodes are killed, again and again. `None`: never.
     pub kill_every: Option<Duration>,
+    /// Which nodes are killed.
+    pub kill: Kill,
     /// How long a killed node stays down.
     pub down: Duration,
+}
+
+/// Which nodes get SIGKILL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kill {
+    /// The leader; the others elect another one.
+    Leader,
+    /// All at once: what was acknowledged must be on their disks.
+    All,
 }
 
 impl Default for Plan {
@@ -39,6 +50,7 @@ impl Default for Plan {
             stampede: 100,
             revoke_every: Duration::from_millis(200),
             kill_every: Some(Duration::from_secs(8)),
+            kill: Kill::Leader,
             down: Duration::from_secs(2),
         }
     }

@@ -1,0 +1,121 @@
+//! Nothing that lets anybody in is found on a disk or in what nodes print.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use jeton_client::{Cut, RefreshToken, Rotation};
+
+use crate::world::{PATIENCE, World, own};
+
+/// The secret's place in a decoded token: version, kid, tenant tag, family, generation before it.
+const SECRET_AT: usize = 1 + 2 + 4 + 16 + 8;
+
+/// A needle for each form in which a token could leak.
+fn needles(token: &RefreshToken) -> Vec<Vec<u8>> {
+    let exposed = token.expose();
+    let text = exposed.expose().as_bytes();
+    let body = &text[4..];
+    let raw = decode_base64url(body);
+    let secret = &raw[SECRET_AT..SECRET_AT + 32];
+    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    // Half a secret is enough to betray it; the text is cut where only secret characters are.
+    vec![text.to_vec(), body[44..80].to_vec(), secret[..16].to_vec(), hex.into_bytes()]
+}
+
+fn decode_base64url(text: &[u8]) -> Vec<u8> {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut bytes = Vec::new();
+    let (mut buffer, mut bits) = (0_u32, 0);
+    for character in text {
+        let value = ALPHABET.iter().position(|known| known == character).expect("base64url");
+        buffer = buffer << 6 | value as u32;
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push((buffer >> bits) as u8);
+        }
+    }
+    bytes
+}
+
+fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(files(&path)?);
+        } else {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// What is looked for, by its first bytes: one pass over a file for all of it.
+struct Search(HashMap<[u8; 4], Vec<Vec<u8>>>);
+
+impl Search {
+    fn new(needles: impl Iterator<Item = Vec<u8>>) -> Self {
+        let mut by_start: HashMap<[u8; 4], Vec<Vec<u8>>> = HashMap::new();
+        for needle in needles {
+            let start = [needle[0], needle[1], needle[2], needle[3]];
+            by_start.entry(start).or_default().push(needle);
+        }
+        Self(by_start)
+    }
+
+    fn finds(&self, haystack: &[u8]) -> bool {
+        let starts = haystack.windows(4).enumerate();
+        starts
+            .filter_map(|(at, start)| Some((at, self.0.get(start)?)))
+            .any(|(at, needles)| needles.iter().any(|needle| haystack[at..].starts_with(needle)))
+    }
+}
+
+#[tokio::test]
+async fn a_dump_of_everything_holds_no_token() -> Result<()> {
+    let mut world = World::new(&["--log-filter", "debug,sled=info,h2=info,hyper=info"]).await?;
+    let tenant = world.tenant()?;
+    let mut tokens = Vec::new();
+    for family in world.families("alice", 3).await? {
+        let mut token = family.token;
+        tokens.push(token.clone());
+        for _ in 0..6 {
+            let Rotation::Rotated(next) = tenant.rotate(&token, own(), PATIENCE).await? else {
+                anyhow::bail!("a head did not rotate");
+            };
+            token = next.token;
+            tokens.push(token.clone());
+        }
+        // Once more, so that a replay's seal is on its way, too.
+        tenant.rotate(&tokens[tokens.len() - 2].clone(), own(), PATIENCE).await?;
+    }
+    tenant.revoke_token(&tokens[0], crate::world::CLIENT, PATIENCE).await?;
+    tenant.revoke_where(Cut::of_subject("alice"), PATIENCE).await?;
+    for node in 0..world.cluster.len() {
+        // A base file and a checkpoint on every node, so that they are searched as well.
+        world.cluster.client(node)?.admin().checkpoint(true, PATIENCE).await?;
+    }
+    let dir = world.cluster.dir().to_owned();
+    world.cluster.stop_all(PATIENCE).await?;
+
+    let files = files(&dir)?;
+    let names: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
+    ensure!(names.iter().any(|name| name.contains("base")), "no base file among {names:?}");
+    let tokens = Search::new(tokens.iter().flat_map(needles));
+    // The search finds what is there: the nodes' files do name the subject.
+    let subject = Search::new([b"alice".to_vec()].into_iter());
+    let (mut searched, mut named) = (0, false);
+    for path in &files {
+        let bytes = std::fs::read(path)?;
+        // Preallocated tails are zeros: nothing to find there.
+        let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        searched += end;
+        ensure!(!tokens.finds(&bytes[..end]), "a token is in {}", path.display());
+        named |= subject.finds(&bytes[..end]);
+    }
+    ensure!(searched > 10_000, "only {searched} bytes were searched");
+    ensure!(named, "the search would not have found anything");
+    Ok(())
+}
