@@ -39,8 +39,8 @@
 //! **An empty directory at a remembered address.** Whoever finds a formed cluster that knows its
 //! address as a member's has lost its disk, and with it votes that it gave: it stops with words.
 //! The operator removes that member and adds the node as a new one. A node that finds a cluster
-//! which doesn't know it waits to be added; so does one that finds a cluster without a leader, which
-//! may remember what is no longer so. Waiting is always safe: an empty node votes for nobody.
+//! which doesn't know it waits to be added; so does one that finds a cluster without a leader,
+//! which may remember what is no longer so. Waiting is always safe: an empty node votes for nobody.
 //!
 //! **Node ids.** First members have 1 to [`FIRST_MEMBERS_MAX`]. A node that is added gets
 //! [`FIRST_MEMBERS_MAX`] + the index of an entry that the leader commits for this purpose only
