@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod damage;
 mod failover;
 mod members;
 mod reads;
