@@ -39,9 +39,6 @@ const FLIGHTS_MAX: usize = 32;
 const TICK: Duration = Duration::from_millis(20);
 /// Pause after the leader, or openraft, turned commands away.
 const TURNED_AWAY_PAUSE: Duration = Duration::from_millis(5);
-/// How long a new leader waits for its voters' clocks before it carries the last stamp on.
-const CLOCKS_WAIT: Duration = Duration::from_secs(1);
-
 /// Batches that were proposed and are not answered yet.
 #[derive(Default)]
 pub(crate) struct Flights {
@@ -151,8 +148,8 @@ impl Drop for Landing {
 /// The pump's own memory.
 #[derive(Default)]
 struct Pump {
-    /// The term that this node leads in, and since when.
-    leading: Option<(u64, Instant)>,
+    /// The term that this node leads in.
+    leading: Option<u64>,
     link: Option<Link>,
     /// Streams to former leaders that still owe answers.
     draining: Vec<Link>,
@@ -200,18 +197,17 @@ impl Engine {
 
     async fn step(self: &Arc<Self>, pump: &mut Pump, standing: &Standing) {
         if !standing.leads() && pump.leading.take().is_some() {
-            self.stamps.change_of_leader();
+            self.stamps.change_of_leader(None);
         }
         match &standing.role {
             Role::Leader => {
                 pump.retire_link();
-                if pump.leading.is_none_or(|(term, _)| term != standing.term) {
-                    self.stamps.change_of_leader();
+                if pump.leading != Some(standing.term) {
+                    self.stamps.change_of_leader(Some(Instant::now()));
                     self.digests.lock().clear();
-                    pump.leading = Some((standing.term, Instant::now()));
+                    pump.leading = Some(standing.term);
                 }
-                let since = pump.leading.map_or_else(Instant::now, |(_, since)| since);
-                self.propose_waiting(standing, since).await;
+                self.propose_waiting(standing).await;
             }
             Role::Follower { leader, member } => {
                 self.turn_away_foreign();
@@ -256,7 +252,7 @@ impl Engine {
         }
     }
 
-    async fn propose_waiting(self: &Arc<Self>, standing: &Standing, since: Instant) {
+    async fn propose_waiting(self: &Arc<Self>, standing: &Standing) {
         loop {
             let (waiting, full) = self.intake.waiting();
             let in_flight = self.intake.in_flight.load(Ordering::Acquire);
@@ -266,9 +262,8 @@ impl Engine {
             }
             let now = Instant::now();
             self.stamps.report(self.id, self.clock.wall(), now);
-            let median = self.stamps.median(&standing.configs, now);
-            if median.is_none() && now.saturating_duration_since(since) < CLOCKS_WAIT {
-                // The voters report as soon as they know this leader; `note_report` wakes us.
+            if !self.stamps.knows_time(&standing.configs, now) {
+                // The voters report as soon as they know this leader, and that wakes us.
                 return;
             }
             let Some(stamp) = self.stamps.stamp(&standing.configs, self.machine_clock(), now)

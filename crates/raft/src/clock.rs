@@ -19,6 +19,9 @@ use crate::types::NodeId;
 /// A report counts for this long.
 const FRESH: Duration = Duration::from_secs(3);
 
+/// A new leader waits this long for its voters' clocks: they report as soon as they know it.
+const REPORTS_WAIT: Duration = Duration::from_secs(1);
+
 /// Wall time. Never used to order anything.
 pub trait Clock: Send + Sync {
     /// Now.
@@ -51,6 +54,8 @@ struct Inner {
     median: Option<Reading>,
     /// Never runs back while this node leads.
     last_stamp: UnixMs,
+    /// When this leadership began.
+    begun: Option<Instant>,
     /// When this node's previous entry was made, in this leadership.
     last_entry: Option<Instant>,
 }
@@ -78,11 +83,20 @@ impl Stamps {
         self.inner.lock().median = Some(Reading { wall: median, at: now });
     }
 
-    /// Leadership begins or ends here: what was reported to us before says nothing any more.
-    pub(crate) fn change_of_leader(&self) {
+    /// Leadership begins or ends here. What was reported stays true for as long as it is fresh: a
+    /// voter may have reported to this leader before it knew itself that it leads.
+    pub(crate) fn change_of_leader(&self, begun: Option<Instant>) {
         let mut inner = self.inner.lock();
-        inner.reports.clear();
+        inner.begun = begun;
         inner.last_entry = None;
+    }
+
+    /// Whether this leader has heard of a majority's clocks, or has waited for them long enough to
+    /// carry the last stamp on.
+    pub(crate) fn knows_time(&self, configs: &[BTreeSet<NodeId>], now: Instant) -> bool {
+        let known = self.median(configs, now).is_some();
+        let begun = self.inner.lock().begun;
+        known || begun.is_some_and(|begun| now.saturating_duration_since(begun) >= REPORTS_WAIT)
     }
 
     /// Median of the voters' clocks; `None` without fresh reports of a majority of each config.
@@ -207,6 +221,22 @@ mod tests {
     }
 
     #[test]
+    fn a_new_leader_waits_for_clocks_but_not_for_ever() {
+        let now = Instant::now();
+        let stamps = Stamps::default();
+        let three = voters(&[1, 2, 3]);
+        stamps.change_of_leader(Some(now));
+        stamps.report(1, UnixMs(5_000), now);
+        assert!(!stamps.knows_time(&three, now));
+        assert!(stamps.knows_time(&three, now + REPORTS_WAIT));
+        stamps.report(2, UnixMs(5_000), now);
+        assert!(stamps.knows_time(&three, now));
+        stamps.change_of_leader(None);
+        assert!(stamps.knows_time(&three, now + REPORTS_WAIT), "what is fresh stays true");
+        assert!(!stamps.knows_time(&three, now + FRESH * 2), "it does not lead any more");
+    }
+
+    #[test]
     fn both_configs_of_a_joint_membership_need_a_majority() {
         let now = Instant::now();
         let stamps = Stamps::default();
@@ -227,7 +257,7 @@ mod tests {
         let steps =
             (1..=10u32).map(|i| stamps.lease_advance(start + Duration::from_micros(1_500) * i));
         assert_eq!(steps.map(|step| step.0).sum::<u64>(), 15);
-        stamps.change_of_leader();
+        stamps.change_of_leader(None);
         assert_eq!(stamps.lease_advance(start + Duration::from_secs(9)), DurationMs(0));
     }
 }

@@ -145,6 +145,13 @@ impl Engine {
     async fn ask_once(&self, sent: Instant) -> Option<ConfirmedIndex> {
         match self.standing().role {
             Role::Leader => {
+                // A new leader must know the time first, or what expired while nobody led would
+                // look alive.
+                let configs = Arc::clone(&self.standing.borrow().configs);
+                self.stamps.report(self.id, self.clock.wall(), sent);
+                if !self.stamps.knows_time(&configs, sent) {
+                    return None;
+                }
                 let linearizer = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
                 let index = linearizer.ok()?.read_log_id().index();
                 Some(ConfirmedIndex {
@@ -201,22 +208,15 @@ impl Engine {
     }
 
     async fn bounded(&self, age_max: Duration, deadline: Instant) -> Result<ReadPoint, ReadError> {
-        loop {
-            let last = *self.reads.last.lock();
-            if let Some(last) = last
-                && last.sent.elapsed() <= age_max
-                && last.index.index <= self.applied_now()
-            {
-                return Ok(self.point(last.index.stamp, Some(last.sent.elapsed())));
-            }
-            let fresh = self.reads.round(deadline).await?;
-            self.applied(fresh.index.index, deadline).await?;
-            let age = fresh.sent.elapsed();
-            // A bound shorter than a round trip can only be met by a linearizable point.
-            if age <= age_max || age_max < ROUND_TIMEOUT {
-                return Ok(self.point(fresh.index.stamp, Some(age)));
-            }
+        let last = *self.reads.last.lock();
+        if let Some(last) = last
+            && last.sent.elapsed() <= age_max
+            && last.index.index <= self.applied_now()
+        {
+            return Ok(self.point(last.index.stamp, Some(last.sent.elapsed())));
         }
+        // A round that is sent after the read began is fresher than any bound can ask for.
+        self.confirmed(deadline).await
     }
 
     fn applied_now(&self) -> u64 {

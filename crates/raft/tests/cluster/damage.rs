@@ -19,8 +19,7 @@ async fn a_replica_that_lost_a_row_fences_itself_and_the_others_go_on() {
     let cluster = Cluster::start(3).await;
     let family = family(&cluster.nodes[0]).await;
     let victim = (cluster.leader().await + 1) % 3;
-    let position = cluster.nodes[0].status().position;
-    cluster.nodes[victim].wait_applied(position, deadline()).await.unwrap();
+    read(&cluster.nodes[victim], &family, Consistency::Linearizable).await.unwrap();
     // From memory into the rows, and then out of them.
     cluster.nodes[victim].checkpoint().await.unwrap();
     let key = family_key(&cluster, victim, &family);
