@@ -61,7 +61,9 @@ fn nothing_is_left_for_later_in_the_source() {
 #[test]
 fn every_field_of_the_api_is_described() {
     let mut faults = Vec::new();
-    for path in super::files(&super::root().join("proto/jeton"), "proto") {
+    // The peers' protocol is not for others: its messages are described, not each field.
+    let public = ["proto/jeton/v1", "proto/jeton/admin/v1"];
+    for path in public.iter().flat_map(|dir| super::files(&super::root().join(dir), "proto")) {
         let text = std::fs::read_to_string(&path).expect("proto is text");
         let mut described = false;
         for (number, line) in text.lines().map(str::trim).enumerate() {

@@ -66,7 +66,8 @@ pub struct Connection {
     /// Client address of a node; any will do, give several to survive the loss of one. May be
     /// repeated, or hold several with commas between them.
     #[arg(long = "endpoint", global = true, env = "JETON_ENDPOINTS", value_name = "HOST:PORT")]
-    #[arg(help_heading = "Connection", value_delimiter = ',', default_values_t = [default_endpoint()])]
+    #[arg(help_heading = "Connection", value_delimiter = ',')]
+    #[arg(default_values_t = [default_endpoint()])]
     pub endpoints: Vec<String>,
     /// Give up after this long, for example 500ms, 10s, 1m.
     #[arg(long, global = true, env = "JETON_TIMEOUT", value_name = "DURATION")]

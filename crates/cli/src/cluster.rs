@@ -13,7 +13,7 @@ const EXAMPLES: &str = "\
 Examples:
   jeton cluster status
   jeton cluster status -o json | jq .leader_id
-  jeton cluster add 10.0.0.4:7602 --voter     a running, empty node; promoted when caught up
+  jeton cluster add 10.0.0.4:7402 --voter     a running, empty node; promoted when caught up
   jeton cluster transfer-leader 2
   jeton cluster remove 4                      for good: its id is never used again
 

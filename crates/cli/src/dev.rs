@@ -97,7 +97,7 @@ fn greet(endpoint: &str, data_dir: &str, temporary: bool) {
          \n\
          Try it in another shell:\n\
          \x20 jeton token create{endpoint_flag} --subject alice --client web\n\
-         \x20 jeton token rotate{endpoint_flag} --client web <TOKEN>     twice: the same successor\n\
+         \x20 jeton token rotate{endpoint_flag} --client web <TOKEN>   twice: one successor\n\
          \x20 jeton revoke{endpoint_flag} --subject alice\n\
          \x20 jeton token validate{endpoint_flag} <TOKEN>"
     );

@@ -5,7 +5,7 @@
 //! use jeton_client::{Client, Config, NewFamily, RotateContext, Rotation};
 //!
 //! # async fn run() -> Result<(), jeton_client::Error> {
-//! let client = Client::connect(Config::new(["127.0.0.1:7401", "127.0.0.1:7402"])).await?;
+//! let client = Client::connect(Config::new(["10.0.0.1:7401", "10.0.0.2:7401"])).await?;
 //! let acme = client.tenant("acme")?;
 //! let deadline = Duration::from_secs(5);
 //!

@@ -92,15 +92,15 @@ settings! {
     /// Default "data". One process at a time.
     data_dir: PathBuf = PathBuf::from("data");
 
-    /// Address and port where clients are served. Default 127.0.0.1:7600.
-    client_listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 7600));
+    /// Address and port where clients are served. Default 127.0.0.1:7401.
+    client_listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 7401));
 
     /// host:port at which clients reach this node; other nodes tell it to their clients.
     /// Default "": the address that is listened on, which then must not be a wildcard.
     client_advertise: String = String::new();
 
-    /// Address and port where the other nodes are served. Default 127.0.0.1:7601.
-    peer_listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 7601));
+    /// Address and port where the other nodes are served. Default 127.0.0.1:7402.
+    peer_listen: SocketAddr = SocketAddr::from((Ipv4Addr::LOCALHOST, 7402));
 
     /// host:port at which the other nodes reach this one. It names the node in a bootstrap.
     /// Default "": the address that is listened on, which then must not be a wildcard.

@@ -1,7 +1,7 @@
 //! Security events as structured log lines, at target `jeton::events`.
 //!
-//! Every node that applies an entry raises its events, so each event is logged once per node. A line
-//! names tenant, family and position; never a token, digest or payload.
+//! Every node that applies an entry raises its events, so each event is logged once per node. A
+//! line names tenant, family and position; never a token, digest or payload.
 
 use jeton_core::reply::{Event, EventKind, Reuse};
 use jeton_raft::EventSink;

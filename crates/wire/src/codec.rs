@@ -1,8 +1,8 @@
 //! Protobuf over gRPC, with errors that blame the right side.
 //!
 //! tonic's own codec answers `INTERNAL` for every message that it can't decode, so a caller that
-//! sends text which is not UTF-8 is told that the *server* is broken. Here an undecodable request is
-//! `INVALID_ARGUMENT` with the message and field that prost names; an undecodable response stays
+//! sends text which is not UTF-8 is told that the *server* is broken. Here an undecodable request
+//! is `INVALID_ARGUMENT` with the message and field that prost names; an undecodable response stays
 //! `INTERNAL`, since there the other side is at fault.
 
 use std::marker::PhantomData;

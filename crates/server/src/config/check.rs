@@ -161,7 +161,7 @@ impl Config {
 
 /// What is wrong with a `host:port`.
 fn address_problem(address: &str) -> Option<&'static str> {
-    const FORM: &str = "is no host:port: write it as in \"node1.example.com:7601\"";
+    const FORM: &str = "is no host:port: write it as in \"node1.example.com:7402\"";
     let Some((host, port)) = address.rsplit_once(':') else { return Some(FORM) };
     if host.is_empty() || address.contains(char::is_whitespace) || address.contains('/') {
         return Some(FORM);

@@ -121,7 +121,7 @@ macro_rules! texts {
 texts! {
     String, "a string", String::clone;
     PathBuf, "a path as a string", |path| path.display().to_string();
-    SocketAddr, "an IP address and a port, as in \"127.0.0.1:7600\"", SocketAddr::to_string;
+    SocketAddr, "an IP address and a port, as in \"127.0.0.1:7401\"", SocketAddr::to_string;
     LogFormat, "\"text\" or \"json\"", LogFormat::to_string;
 }
 

@@ -44,7 +44,8 @@ async fn a_token_is_made_on_one_node_rotated_on_another_and_seen_on_the_third() 
         }
     }
     let (one, two) = (followers[0], followers[1]);
-    // The second follower may not know tenant, key or family yet when it is asked: it must find out.
+    // The second follower may not know tenant, key or family yet when it is asked: it must find
+    // out.
     one.create_tenant().await;
     let first = two.family(1).await;
     let answer = one.tokens().rotate(soon(first.rotate(10))).await.expect("an answer");

@@ -69,7 +69,7 @@ fn values_of_the_wrong_type_say_what_they_must_be() {
         ("drain_ms = -1", "must be a whole number from 0, but is the integer -1"),
         ("drain_ms = 1.5", "a whole number"),
         ("client_listen = \"localhost\"", "an IP address and a port"),
-        ("client_listen = 7600", "an IP address and a port"),
+        ("client_listen = 7401", "an IP address and a port"),
         ("join = \"a:1\"", "an array of strings"),
         ("join = [1]", "an array of strings"),
         ("log_format = \"xml\"", "\"text\" or \"json\""),
@@ -118,18 +118,18 @@ fn values_out_of_bounds_are_all_told_at_once() {
         ("drain_ms = 600001", "at most 600000"),
         ("data_dir = \"\"", "data_dir is empty"),
         ("log_filter = \"a=b=c\"", "log_filter is no filter"),
-        ("client_listen = \"0.0.0.0:7600\"", "client_advertise is not set"),
-        ("peer_listen = \"[::]:7601\"", "peer_advertise is not set"),
+        ("client_listen = \"0.0.0.0:7401\"", "client_advertise is not set"),
+        ("peer_listen = \"[::]:7402\"", "peer_advertise is not set"),
         ("client_advertise = \"node1\"", "client_advertise is no host:port"),
         ("client_advertise = \"node1:0\"", "has port 0"),
-        ("peer_listen = \"127.0.0.1:7600\"", "the same as client_listen"),
+        ("peer_listen = \"127.0.0.1:7401\"", "the same as client_listen"),
         ("bootstrap_expect = 10", "at most 9"),
         ("bootstrap_expect = 3", "join names 0 peers although bootstrap_expect is 3"),
         ("join = [\"a:1\", \"a:1\"]", "twice: remove one"),
         ("join = [\"nowhere\"]", "is no host:port"),
         (
             "bootstrap_expect = 2\njoin = [\"a:1\", \"b:1\"]",
-            "does not name this node, 127.0.0.1:7601",
+            "does not name this node, 127.0.0.1:7402",
         ),
     ];
     for (text, words) in table {
@@ -143,11 +143,11 @@ fn values_out_of_bounds_are_all_told_at_once() {
 #[test]
 fn a_good_cluster_of_three_is_accepted() {
     let text = "bootstrap_expect = 3\n\
-                join = [\"n1:7601\", \"n2:7601\", \"n3:7601\"]\n\
-                client_listen = \"0.0.0.0:7600\"\n\
-                client_advertise = \"n1:7600\"\n\
-                peer_listen = \"[::]:7601\"\n\
-                peer_advertise = \"n1:7601\"\n";
+                join = [\"n1:7402\", \"n2:7402\", \"n3:7402\"]\n\
+                client_listen = \"0.0.0.0:7401\"\n\
+                client_advertise = \"n1:7401\"\n\
+                peer_listen = \"[::]:7402\"\n\
+                peer_advertise = \"n1:7402\"\n";
     let config = file(text).load().expect("good");
     assert_eq!(config.bootstrap_expect, 3);
 }

@@ -14,7 +14,7 @@ fn rich() -> Failure {
     let mut failure = Failure::new(Code::Unavailable, reason::NOT_PROPOSED, "no leader: wait")
         .not_executed()
         .retry_after(Duration::from_millis(150))
-        .leader(Some("10.0.0.2:7600".to_owned()));
+        .leader(Some("10.0.0.2:7401".to_owned()));
     failure.violations.push(Violation::new("token.mac", "has 3 bytes"));
     failure
 }
@@ -24,7 +24,7 @@ fn a_failure_survives_the_status_and_the_pipeline() {
     let failure = rich();
     assert_eq!(Failure::from(Status::from(failure.clone())), failure);
     assert_eq!(Failure::from(v1::Failure::from(failure.clone())), failure);
-    assert_eq!(failure.metadata[LEADER], "10.0.0.2:7600");
+    assert_eq!(failure.metadata[LEADER], "10.0.0.2:7401");
 }
 
 #[test]
