@@ -20,7 +20,10 @@ pub enum ProposeError {
         why: &'static str,
     },
     /// The deadline passed.
-    #[error("the deadline passed; it {}", if *sent { "may have taken effect" } else { "was not proposed" })]
+    #[error(
+        "the deadline passed; it {}",
+        if *sent { "may have taken effect" } else { "was not proposed" }
+    )]
     DeadlineExceeded {
         /// Whether it may have entered a log.
         sent: bool,
@@ -129,7 +132,10 @@ pub enum StartError {
 #[non_exhaustive]
 pub enum MembersError {
     /// Only the leader changes members.
-    #[error("this node does not lead; ask {}", leader.as_deref().unwrap_or("again when there is a leader"))]
+    #[error(
+        "this node does not lead; ask {}",
+        leader.as_deref().unwrap_or("again when there is a leader")
+    )]
     NotLeader {
         /// The leader's client address, if known.
         leader: Option<String>,

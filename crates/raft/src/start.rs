@@ -1,4 +1,5 @@
-//! How a node comes to life. The steps and what a crash leaves at each are drawn in [`crate::node`].
+//! How a node comes to life. The steps and what a crash leaves at each are drawn in
+//! [`crate::node`].
 
 use std::collections::BTreeMap;
 use std::error::Error;

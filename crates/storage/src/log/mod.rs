@@ -19,18 +19,18 @@
 //! - **A batch is written, not synced**: any part of it, by sectors. The next start keeps the
 //!   records up to the first that is not whole, zeroes the rest, and says so in
 //!   [`LogReport::torn`].
-//! - **After the sync, before the callbacks**: the whole batch. It is kept: nobody was told yet, and
-//!   nothing is wrong.
+//! - **After the sync, before the callbacks**: the whole batch. It is kept: nobody was told yet,
+//!   and nothing is wrong.
 //! - **The note "synced up to here" is written after a batch, and not synced**: the note, or a part
 //!   of it, or nothing. It is kept or cut; the batch before is whole.
 //! - **The next segment is being made**: `next.tmp`, which is removed, or a blank segment, which is
 //!   used.
-//! - **The live segment is sealed; the new one has nothing yet**: a seal, and a blank segment behind
-//!   it. The log goes on in the blank one.
-//! - **The first batch of a new segment is written, not synced**: parts of it. They are cut, and the
-//!   segment's first record is written again.
-//! - **Truncation, then other entries under the same indexes**: records in the order they were asked
-//!   for, dropped and added in that order. A torn batch keeps a prefix of it, never the new entries
+//! - **The live segment is sealed; the new one has nothing yet**: a seal, and a blank segment
+//!   behind it. The log goes on in the blank one.
+//! - **The first batch of a new segment is written, not synced**: parts of it. They are cut, and
+//!   the segment's first record is written again.
+//! - **Truncation, then other entries under the same indexes**: records in the order they were
+//!   asked for, dropped and added in that order. A torn batch keeps a prefix of it, never the new entries
 //!   without the truncation.
 //! - **A purge is written, not synced**: it, or not. No file is gone yet.
 //! - **A purge is synced; some of the old segments are removed**: the newer part of them, since the
