@@ -242,15 +242,24 @@ impl Node {
         self.on_runtime(work).await.unwrap_or(Err(MembersError::DeadlineExceeded))
     }
 
-    /// Makes a checkpoint and a base file now, and purges the log behind it.
+    /// Makes everything applied so far durable in the rows, now.
     ///
     /// # Errors
     /// What the disk says.
     pub async fn checkpoint(&self) -> std::io::Result<()> {
         let engine = Arc::clone(&self.inner.engine);
+        let work = async move { engine.machine.checkpoint().await.map(drop) };
+        self.on_runtime(work).await.unwrap_or_else(|| Err(stopping()))
+    }
+
+    /// The same, writes a base file, and purges the log behind it.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub async fn rebase(&self) -> std::io::Result<()> {
+        let engine = Arc::clone(&self.inner.engine);
         let work = async move { engine.rebase().await };
-        let gone = || Err(std::io::Error::other("the node is stopping"));
-        self.on_runtime(work).await.unwrap_or_else(gone)
+        self.on_runtime(work).await.unwrap_or_else(|| Err(stopping()))
     }
 
     /// Stops the node: takes nothing new, finishes what it proposed, hands leadership over, makes
@@ -260,6 +269,10 @@ impl Node {
         let engine = Arc::clone(&self.inner.engine);
         self.on_runtime(async move { stop(&engine, life).await }).await;
     }
+}
+
+fn stopping() -> std::io::Error {
+    std::io::Error::other("the node is stopping")
 }
 
 async fn stop(engine: &Arc<Engine>, life: Life) {

@@ -119,6 +119,8 @@ pub(crate) struct Progress {
     pub(crate) clock: AtomicU64,
     /// The last command's position.
     pub(crate) position: AtomicU64,
+    /// Commands applied since the start.
+    pub(crate) commands: AtomicU64,
     /// Newest digests, oldest first.
     pub(crate) digests: Mutex<VecDeque<(Position, StateDigest)>>,
 }
@@ -130,6 +132,7 @@ impl Default for Progress {
             base: AtomicU64::new(0),
             clock: AtomicU64::new(0),
             position: AtomicU64::new(0),
+            commands: AtomicU64::new(0),
             digests: Mutex::new(VecDeque::new()),
         }
     }
@@ -348,6 +351,7 @@ impl Applier {
                 self.machine
                     .apply(&mut changes, LogIndex(id.index()), &core, &mut out)
                     .map_err(io::Error::other)?;
+                self.progress.commands.fetch_add(core.commands.len() as u64, Ordering::Relaxed);
             }
         }
         let (replies, digest) = (out.replies, out.digest);

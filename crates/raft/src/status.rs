@@ -49,6 +49,8 @@ pub struct Status {
     pub log: LogStats,
     /// Bytes of changes that only the log and memory hold.
     pub overlay_bytes: usize,
+    /// Index that the rows on disk stand at: 0 before the first checkpoint.
+    pub checkpoint: u64,
     /// The base file's index and length, if there is one.
     pub base: Option<(u64, u64)>,
     /// Commands that wait here to be proposed or forwarded.
@@ -57,6 +59,8 @@ pub struct Status {
     pub batches: u64,
     /// Since the start: commands in those batches.
     pub commands: u64,
+    /// Since the start: commands applied here, whoever proposed them.
+    pub commands_applied: u64,
     /// Since the start: rotations answered together with an equal one.
     pub collapsed: u64,
     /// Since the start: base files built.
@@ -132,10 +136,12 @@ impl Engine {
             clock_skew_ms: skew.map(|median| crate::clock::skew_ms(self.clock.wall(), median)),
             log: self.log.stats(),
             overlay_bytes: self.state.overlay_bytes(),
+            checkpoint: self.state.checkpointed(),
             base: self.state.base().map(|base| (base.marker.index, base.bytes)),
             waiting: self.intake.waiting().0,
             batches: self.counters.batches.load(Ordering::Relaxed),
             commands: self.counters.commands.load(Ordering::Relaxed),
+            commands_applied: self.progress.commands.load(Ordering::Relaxed),
             collapsed: self.counters.collapsed.load(Ordering::Relaxed),
             bases: self.counters.bases.load(Ordering::Relaxed),
         }

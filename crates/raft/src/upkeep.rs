@@ -246,8 +246,10 @@ impl Engine {
         if self.disk_full.swap(full, Ordering::AcqRel) != full {
             tracing::warn!(full, "the log's disk has become full, or has room again");
         }
-        let base = self.state.base().map_or(0, |base| base.marker.index);
-        if self.log.bytes_since(base) >= self.config.base_bytes_min {
+        // A base is worth its writing once the log since the last one outweighs it.
+        let (base, bytes) =
+            self.state.base().map_or((0, 0), |base| (base.marker.index, base.bytes));
+        if self.log.bytes_since(base) >= self.config.base_bytes_min.max(bytes) {
             self.rebase().await?;
         }
         Ok(())

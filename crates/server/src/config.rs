@@ -114,16 +114,16 @@ settings! {
     /// Default []. With bootstrap_expect above 1 it must name that many.
     join: Vec<String> = Vec::new();
 
-    /// How often the leader says that it is there, in milliseconds. Default 150, 10 to 10000.
-    heartbeat_ms: u64 = 150;
+    /// How often the leader says that it is there, in milliseconds. Default 80, 10 to 10000.
+    heartbeat_ms: u64 = 80;
 
-    /// Shortest silence of the leader after which a node stands for election, in milliseconds.
-    /// Default 500, at least three heartbeats.
-    election_min_ms: u64 = 500;
+    /// A node stands for election after the leader was silent for election_max_ms and a time drawn
+    /// between this and election_max_ms, in milliseconds. Default 250, at least three heartbeats.
+    /// Between distant regions: at least ten round trips.
+    election_min_ms: u64 = 250;
 
-    /// Longest such silence, in milliseconds; each time one in between is drawn.
-    /// Default 1000, above election_min_ms.
-    election_max_ms: u64 = 1_000;
+    /// See election_min_ms, in milliseconds. Default 400, above election_min_ms.
+    election_max_ms: u64 = 400;
 
     /// How far this node's clock may be from the median of all, in milliseconds, before it stops
     /// serving. Default 2000, 100 to 60000.

@@ -21,7 +21,7 @@ async fn a_replica_that_lost_a_row_fences_itself_and_the_others_go_on() {
     let victim = (cluster.leader().await + 1) % 3;
     read(&cluster.nodes[victim], &family, Consistency::Linearizable).await.unwrap();
     // From memory into the rows, and then out of them.
-    cluster.nodes[victim].checkpoint().await.unwrap();
+    cluster.nodes[victim].rebase().await.unwrap();
     let key = family_key(&cluster, victim, &family);
     cluster.places[victim].rows.lose(&key);
     let other = (victim + 1) % 3;
@@ -53,7 +53,7 @@ async fn log_is_kept_for_a_follower_that_is_away_for_a_while() {
     }
     let lagging = cluster.nodes[leader].status().members.iter().filter_map(|m| m.lag).max();
     assert!(lagging.unwrap() > 0);
-    cluster.nodes[leader].checkpoint().await.unwrap();
+    cluster.nodes[leader].rebase().await.unwrap();
     cluster.restart(away).await;
     let view = read(&cluster.nodes[away], &family, Consistency::Linearizable).await.unwrap();
     assert_eq!(view.generation, Generation(10));

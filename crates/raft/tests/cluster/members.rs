@@ -39,7 +39,7 @@ async fn a_learner_is_fed_a_base_file_when_the_log_is_gone_and_then_votes() {
         family.head = next;
     }
     let leader = cluster.leader().await;
-    cluster.nodes[leader].checkpoint().await.unwrap();
+    cluster.nodes[leader].rebase().await.unwrap();
     assert!(cluster.nodes[leader].status().base.is_some());
     let until = deadline();
     while cluster.nodes[leader].status().first_log <= 1 {

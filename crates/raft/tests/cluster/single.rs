@@ -97,7 +97,7 @@ async fn the_log_is_kept_until_a_base_holds_what_was_in_it() {
         family.head = next;
     }
     assert!(node.status().first_log <= 1, "nothing is purged without a base");
-    node.checkpoint().await.unwrap();
+    node.rebase().await.unwrap();
     let until = deadline();
     while node.status().first_log < 1_000 {
         crate::harness::pause(until).await;

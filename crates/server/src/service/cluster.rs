@@ -55,11 +55,11 @@ impl Cluster {
             digests: digests.collect(),
             log_syncs: status.log.syncs,
             log_entries: status.log.entries,
-            commands_applied: status.commands,
+            commands_applied: status.commands_applied,
             rotations_collapsed: status.collapsed,
             commands_waiting: status.waiting as u64,
             overlay_bytes: status.overlay_bytes as u64,
-            checkpoint_index: base_index,
+            checkpoint_index: status.checkpoint,
             base_index,
             base_bytes,
             ready: why_not_ready.is_none(),
@@ -125,14 +125,17 @@ impl Cluster {
         Ok(to)
     }
 
-    async fn checkpoint_now(&self) -> Result<pb::CheckpointResponse, Failure> {
-        self.desk.node.checkpoint().await.map_err(|source| {
+    async fn checkpoint_now(&self, base: bool) -> Result<pb::CheckpointResponse, Failure> {
+        let node = &self.desk.node;
+        let made = if base { node.rebase().await } else { node.checkpoint().await };
+        made.map_err(|source| {
             error!(error = %source, "the checkpoint that was asked for failed");
             let words = format!("the checkpoint failed: {source}; look at the disk and the log");
             Failure::new(Code::Unavailable, reason::STORAGE_FAILED, words)
         })?;
-        let (base_index, _) = self.desk.node.status().base.unwrap_or_default();
-        Ok(pb::CheckpointResponse { checkpoint_index: base_index, base_index })
+        let status = node.status();
+        let base_index = if base { status.base.unwrap_or_default().0 } else { 0 };
+        Ok(pb::CheckpointResponse { checkpoint_index: status.checkpoint, base_index })
     }
 }
 
@@ -246,6 +249,6 @@ impl ClusterService for Cluster {
         // It isn't cut off at the deadline: what is half done would be done again. There must be
         // one all the same, so that nobody waits for ever.
         deadline::of_unary(request.metadata(), Instant::now())?;
-        Ok(Response::new(self.checkpoint_now().await?))
+        Ok(Response::new(self.checkpoint_now(request.get_ref().base).await?))
     }
 }

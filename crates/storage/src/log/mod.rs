@@ -30,8 +30,8 @@
 //! - **The first batch of a new segment is written, not synced**: parts of it. They are cut, and
 //!   the segment's first record is written again.
 //! - **Truncation, then other entries under the same indexes**: records in the order they were
-//!   asked for, dropped and added in that order. A torn batch keeps a prefix of it, never the new entries
-//!   without the truncation.
+//!   asked for, dropped and added in that order. A torn batch keeps a prefix of it, never the new
+//!   entries without the truncation.
 //! - **A purge is written, not synced**: it, or not. No file is gone yet.
 //! - **A purge is synced; some of the old segments are removed**: the newer part of them, since the
 //!   oldest goes first, and each durably before the next. The next start removes the rest.

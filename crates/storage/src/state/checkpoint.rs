@@ -56,6 +56,7 @@ impl State {
         self.make_durable(&durable, &frozen, synced).map_err(|error| self.stopped_by(error))?;
         durable.marker = Some(frozen.marker.clone());
         let index = frozen.marker.index;
+        self.inner.checkpointed.store(index, std::sync::atomic::Ordering::Release);
         self.thaw(frozen);
         remove_later(self.inner.place.disk.as_ref(), &redo_path(&self.inner.place.dir, index));
         Ok(durable.marker.clone())

@@ -94,6 +94,7 @@ impl State {
         self.inner.gate.set_bytes(0, usize::MAX);
         durable.generation = generation;
         durable.marker = Some(marker.clone());
+        self.inner.checkpointed.store(marker.index, std::sync::atomic::Ordering::Release);
         *self.inner.base.lock() = Some(base::info(place.disk.as_ref(), &path)?);
         drop(old);
         Ok(())

@@ -71,7 +71,7 @@ mod view;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
@@ -139,6 +139,8 @@ struct Inner {
     building: Mutex<()>,
     hold: Hold,
     durable: Mutex<Durable>,
+    /// Index of the durable marker, to be read while `durable` is locked.
+    checkpointed: AtomicU64,
     base: Mutex<Option<BaseInfo>>,
     /// An entry is being applied.
     writing: AtomicBool,
@@ -184,6 +186,7 @@ impl State {
         let recovered = recovery::recover(&place, options.verify_at_open)?;
         let marker = recovered.report.applied.clone();
         let layers = Layers::new(recovered.rows, recovered.pinned, marker.clone());
+        let checkpointed = AtomicU64::new(marker.as_ref().map_or(0, |marker| marker.index));
         let inner = Inner {
             place,
             options,
@@ -192,6 +195,7 @@ impl State {
             building: Mutex::new(()),
             hold: Hold::default(),
             durable: Mutex::new(Durable { generation: recovered.generation, marker }),
+            checkpointed,
             base: Mutex::new(recovered.base),
             writing: AtomicBool::new(false),
             inline: Mutex::new(None),
@@ -231,6 +235,12 @@ impl State {
     #[must_use]
     pub fn overlay_bytes(&self) -> usize {
         self.inner.gate.bytes()
+    }
+
+    /// Index that the rows on disk stand at; 0 before the first checkpoint.
+    #[must_use]
+    pub fn checkpointed(&self) -> u64 {
+        self.inner.checkpointed.load(Ordering::Acquire)
     }
 
     /// The newest base, if there is one.
