@@ -1,5 +1,7 @@
 //! The leader is killed, and all nodes together, under load: nothing acknowledged is lost, nothing
 //! is judged twice, all replicas stay equal.
+//!
+//! A soak is the same for longer, with other seeds: `JETON_DRILL_SECONDS=600 JETON_DRILL_SEED=7`.
 
 use std::time::Duration;
 
@@ -35,10 +37,15 @@ async fn drill(plan: Plan, flags: &[&str]) -> Result<()> {
     cluster.stop_all(PATIENCE).await
 }
 
+/// A number from the environment, for soaks.
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
 fn plan(seed: u64, kill: Kill) -> Plan {
     Plan {
-        seed,
-        duration: Duration::from_secs(20),
+        seed: setting("JETON_DRILL_SEED", seed),
+        duration: Duration::from_secs(setting("JETON_DRILL_SECONDS", 20)),
         users: 100,
         families: 600,
         callers: 32,
