@@ -36,6 +36,15 @@ pub struct Command {
     pub operation: Operation,
 }
 
+impl Command {
+    /// Adds time that a node held it to its age.
+    pub fn grow_older(&mut self, held: DurationMs) {
+        if let Some(request) = &mut self.request {
+            request.age = DurationMs(request.age.0.saturating_add(held.0));
+        }
+    }
+}
+
 /// The name of a mutation and how old it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestName {

@@ -11,6 +11,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use jeton_core::command::Command;
+use jeton_core::ids::DurationMs;
 use jeton_core::reply::Reply;
 use jeton_core::{codec, limits};
 use parking_lot::Mutex;
@@ -178,7 +179,8 @@ impl Engine {
                 continue;
             }
             match codec::decode::<Command>(&forwarded.command, COMMAND_BYTES_MAX) {
-                Ok(command) => {
+                Ok(mut command) => {
+                    command.grow_older(DurationMs(forwarded.held_ms));
                     let deadline = now + Duration::from_millis(forwarded.timeout_ms);
                     let sink = Arc::clone(&sink);
                     let waiting =
@@ -212,6 +214,7 @@ impl Link {
                     tag,
                     command: codec::encode(&*waiting.command).into(),
                     timeout_ms: millis(waiting.deadline.saturating_duration_since(now)),
+                    held_ms: 0,
                 });
                 tags.push(tag);
                 sent.insert(tag, waiting);

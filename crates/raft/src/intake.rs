@@ -73,9 +73,7 @@ impl Waiting {
             return;
         }
         self.since += Duration::from_millis(held);
-        if let Some(request) = &mut Arc::make_mut(&mut self.command).request {
-            request.age = DurationMs(request.age.0.saturating_add(held));
-        }
+        Arc::make_mut(&mut self.command).grow_older(DurationMs(held));
     }
 }
 

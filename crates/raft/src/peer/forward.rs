@@ -8,6 +8,8 @@
 //!   node ── send ──► [gate] queue of 2 messages ── [gate] ──► transport ══► leader
 //!                      ▲ waits when the leader doesn't read (window of 8 MiB)
 //! ```
+//!
+//! What waits here grows older: how long is written into it when it leaves.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,12 +21,14 @@ use jeton_core::codec;
 use jeton_core::reply::Reply;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tonic::Streaming;
 
 use super::client::{Peers, within};
 use super::connect::{Lane, PeerCallError};
 use super::handler::{ForwardAnswers, ForwardOutcome, Forwarded};
 use super::{MESSAGE_BYTES_MAX, pb};
+use crate::config::millis;
 use crate::types::NodeId;
 
 /// How long the leader may take to accept the stream.
@@ -40,8 +44,28 @@ pub struct LinkBroken;
 /// The sending end of a stream to the leader. Dropping it closes the stream: what was sent is still
 /// answered.
 pub struct ForwardLink {
-    requests: mpsc::Sender<pb::ForwardRequest>,
+    requests: mpsc::Sender<Held>,
     gate: Arc<Gate>,
+}
+
+/// Commands that wait for the transport, and since when.
+struct Held {
+    since: Instant,
+    commands: Vec<Forwarded>,
+}
+
+impl Held {
+    /// They leave: the time that they waited is theirs from here on.
+    fn leave(self, now: Instant) -> pb::ForwardRequest {
+        let waited = millis(now.saturating_duration_since(self.since));
+        let to_pb = |command: Forwarded| pb::ForwardedCommand {
+            tag: command.tag,
+            command: command.command,
+            timeout_ms: command.timeout_ms.saturating_sub(waited),
+            held_ms: command.held_ms.saturating_add(waited),
+        };
+        pb::ForwardRequest { commands: self.commands.into_iter().map(to_pb).collect() }
+    }
 }
 
 impl ForwardLink {
@@ -50,18 +74,18 @@ impl ForwardLink {
     /// # Errors
     /// [`LinkBroken`]: nothing of this call was sent.
     pub async fn send(&self, commands: Vec<Forwarded>) -> Result<(), LinkBroken> {
+        let since = Instant::now();
         let mut closed = self.gate.closed.subscribe();
         let permit = tokio::select! {
             biased;
             _ = closed.wait_for(|closed| *closed) => return Err(LinkBroken),
             permit = self.requests.reserve() => permit.map_err(|_| LinkBroken)?,
         };
-        let commands = commands.into_iter().map(command_to_pb).collect();
         let _passing = self.gate.pass.lock();
         if *self.gate.closed.borrow() {
             return Err(LinkBroken);
         }
-        permit.send(pb::ForwardRequest { commands });
+        permit.send(Held { since, commands });
         Ok(())
     }
 }
@@ -84,7 +108,7 @@ impl Gate {
 
 /// The messages as the transport takes them.
 struct Outgoing {
-    queue: mpsc::Receiver<pb::ForwardRequest>,
+    queue: mpsc::Receiver<Held>,
     gate: Arc<Gate>,
 }
 
@@ -98,7 +122,7 @@ impl Stream for Outgoing {
             return Poll::Ready(None);
         }
         *passed |= message.is_some();
-        Poll::Ready(message)
+        Poll::Ready(message.map(|held| held.leave(Instant::now())))
     }
 }
 
@@ -146,14 +170,6 @@ async fn converse(
     }
 }
 
-fn command_to_pb(forwarded: Forwarded) -> pb::ForwardedCommand {
-    pb::ForwardedCommand {
-        tag: forwarded.tag,
-        command: forwarded.command,
-        timeout_ms: forwarded.timeout_ms,
-    }
-}
-
 fn outcome_from_pb(reply: pb::ForwardedReply) -> Result<ForwardOutcome, String> {
     use pb::forwarded_reply::Outcome as Case;
     Ok(match reply.outcome.ok_or("a forwarded reply without an outcome")? {
@@ -170,4 +186,36 @@ fn outcome_from_pb(reply: pb::ForwardedReply) -> Result<ForwardOutcome, String> 
         Case::DeadlineExceededSent(sent) => ForwardOutcome::DeadlineExceeded { sent },
         Case::Rejected(why) => ForwardOutcome::Rejected(why.into()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+
+    use super::*;
+
+    /// The leader doesn't read: what waits for it must not look younger than it is, or its tokens
+    /// would be judged as if they had been presented later.
+    #[tokio::test]
+    async fn what_waits_for_the_stream_grows_older() {
+        let (requests, queue) = mpsc::channel(1);
+        let gate = Arc::new(Gate { pass: Mutex::new(false), closed: watch::Sender::new(false) });
+        let link = ForwardLink { requests, gate: Arc::clone(&gate) };
+        let mut outgoing = Outgoing { queue, gate };
+        let command =
+            |tag| Forwarded { tag, command: Default::default(), timeout_ms: 10_000, held_ms: 0 };
+        link.send(vec![command(1)]).await.unwrap();
+        let waits = tokio::spawn(async move { link.send(vec![command(2)]).await });
+        // It is on its way, and finds no room.
+        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        for tag in [1, 2] {
+            let message = outgoing.next().await.unwrap();
+            let command = &message.commands[0];
+            assert_eq!(command.tag, tag);
+            assert!(command.held_ms >= 50, "{tag}: {} ms", command.held_ms);
+            assert_eq!(command.timeout_ms + command.held_ms, 10_000);
+        }
+        waits.await.unwrap().unwrap();
+    }
 }

@@ -84,6 +84,8 @@ pub struct Forwarded {
     pub command: Bytes,
     /// Time that the caller still has, when it was sent.
     pub timeout_ms: u64,
+    /// How long it waited for the stream, which its age does not hold yet. The stream counts it.
+    pub held_ms: u64,
 }
 
 /// Where answers to forwarded commands go: the stream that they came on. Must not block.

@@ -168,5 +168,10 @@ where
 }
 
 fn command_from_pb(command: pb::ForwardedCommand) -> Forwarded {
-    Forwarded { tag: command.tag, command: command.command, timeout_ms: command.timeout_ms }
+    Forwarded {
+        tag: command.tag,
+        command: command.command,
+        timeout_ms: command.timeout_ms,
+        held_ms: command.held_ms,
+    }
 }

@@ -34,7 +34,9 @@ async fn hear(heard: &mut mpsc::UnboundedReceiver<Heard>) -> Option<Heard> {
 }
 
 fn command(tag: u64, bytes: usize) -> Forwarded {
-    Forwarded { tag, command: Bytes::from(vec![tag as u8; bytes]), timeout_ms: tag + 100 }
+    let command = Bytes::from(vec![tag as u8; bytes]);
+    // Long enough not to be eaten up on the way.
+    Forwarded { tag, command, timeout_ms: (tag + 1) * 60_000, held_ms: 0 }
 }
 
 #[tokio::test]
@@ -52,8 +54,11 @@ async fn commands_arrive_in_order_and_every_kind_of_outcome_comes_back() {
         arrived.extend(commands);
         replies = Some(to);
     }
-    let seen: Vec<_> = arrived.iter().map(|c| (c.tag, c.timeout_ms, c.command.len())).collect();
-    assert_eq!(seen, (1..=6).map(|tag| (tag, tag + 100, 10)).collect::<Vec<_>>());
+    let seen: Vec<_> = arrived
+        .iter()
+        .map(|c| (c.tag, (c.timeout_ms + c.held_ms) / 60_000, c.command.len()))
+        .collect();
+    assert_eq!(seen, (1..=6).map(|tag| (tag, tag + 1, 10)).collect::<Vec<_>>());
 
     let replies = replies.unwrap();
     let outcome = Ok(Done::Digest(StateDigest(42)));
