@@ -109,7 +109,7 @@ async fn main() -> Result<(), Error> {
             authenticated_at: None,
         };
         let create = command(&tenant, Operation::CreateFamily(Box::new(create)));
-        node.submit(create, late(), tag, Arc::clone(&sink));
+        node.submit(create, Instant::now(), late(), tag, Arc::clone(&sink));
         let head = PresentedToken { kid: Kid(0), family: id, generation: Generation(0), digest };
         holders.push(Holder { head, next: digest, sent: Instant::now() });
     }
@@ -125,7 +125,7 @@ async fn main() -> Result<(), Error> {
         };
         holder.sent = Instant::now();
         let rotate = command(&tenant, Operation::Rotate(Box::new(rotate)));
-        node.submit(rotate, late(), tag, Arc::clone(&sink));
+        node.submit(rotate, Instant::now(), late(), tag, Arc::clone(&sink));
     };
     let (mut done, mut latencies) = (0_u64, Vec::new());
     let before = node.status();

@@ -24,7 +24,7 @@ use crate::digests::DigestBook;
 use crate::errors::ProposeError;
 use crate::intake::{Intake, ReplySink, Waiting, is_urgent};
 use crate::peer::{Connector, Peers};
-use crate::reads::Reads;
+use crate::reads::{Confirmed, Reads};
 use crate::standing::{Health, Standing};
 use crate::state_machine::{MarkerForm, Progress, StateMachine};
 use crate::types::{NodeId, Raft};
@@ -95,10 +95,11 @@ impl Engine {
         Ok(look(&view, form.meta()))
     }
 
-    /// Sends a client's command on its way.
+    /// Sends a client's command, which this node has held since `received`, on its way.
     pub(crate) fn submit(
         &self,
         command: Command,
+        received: Instant,
         deadline: Instant,
         tag: u64,
         sink: Arc<dyn ReplySink>,
@@ -107,7 +108,8 @@ impl Engine {
             sink.reply(tag, Err(ProposeError::NotServing { why }));
             return;
         }
-        let waiting = Waiting::new(Arc::new(command), deadline, tag, sink, None);
+        let mut waiting = Waiting::new(Arc::new(command), deadline, tag, sink, None);
+        waiting.since = received.min(waiting.since);
         // What this node has applied may be old, so a look decides only the way, but for the
         // limiter: a rate only ever looks slower from the past.
         let now = self.stamps.estimate(Instant::now()).unwrap_or_default();
@@ -189,10 +191,10 @@ impl Engine {
             let Some(latest) = rotations.iter().map(|waiting| waiting.deadline).max() else {
                 continue;
             };
-            match self.confirmed(latest).await {
-                Ok(point) => {
+            match self.confirmed_round(latest).await {
+                Ok(confirmed) => {
                     for waiting in rotations {
-                        self.settle_one(waiting, point.now);
+                        self.settle_one(waiting, confirmed);
                     }
                 }
                 Err(error) => {
@@ -204,18 +206,159 @@ impl Engine {
         }
     }
 
-    fn settle_one(&self, mut waiting: Waiting, confirmed: UnixMs) {
+    /// Judges a rotation behind a confirmed round. The time since the round is added to both its
+    /// stamp and the rotation's age: added to the age alone, the token would seem to have been
+    /// presented earlier than it was, and grace would last as much longer as this node lags.
+    fn settle_one(&self, mut waiting: Waiting, confirmed: Confirmed) {
         let now = Instant::now();
         if waiting.deadline <= now {
             self.answer(waiting, Err(ProposeError::DeadlineExceeded { sent: false }));
             return;
         }
         waiting.age(now);
-        match self.judge(&waiting.command, confirmed) {
+        match self.judge(&waiting.command, confirmed.stamp_at(now)) {
             Ok(Some(Judged::Settled(reply))) => self.answer(waiting, Ok(reply)),
             // It changes something after all: on its own, since its equals were judged like it.
             Ok(Some(Judged::Enter) | None) => self.intake.push(waiting, false),
             Err(error) => self.fail_read(waiting, &error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jeton_core::command::{
+        CreateFamily, CreateTenant, KeyMaterial, Origin, PresentedToken, RequestName, Rotate,
+        TenantSettings,
+    };
+    use jeton_core::ids::{
+        ClientId, DurationMs, FamilyId, Generation, Kid, RequestId, SecretDigest, SubjectId,
+        TenantId,
+    };
+    use jeton_core::reply::Done;
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::config::Seams;
+    use crate::node::{Awaited, Node};
+    use crate::peer::handler::ConfirmedIndex;
+
+    const WAIT: Duration = Duration::from_secs(20);
+
+    /// Wall time that stands where the test puts it.
+    struct Hand(AtomicU64);
+
+    impl Clock for Hand {
+        fn wall(&self) -> UnixMs {
+            UnixMs(self.0.load(Ordering::Acquire))
+        }
+    }
+
+    struct Ear(mpsc::UnboundedSender<Result<Reply, ProposeError>>);
+
+    impl ReplySink for Ear {
+        fn reply(&self, _tag: u64, result: Result<Reply, ProposeError>) {
+            self.0.send(result).unwrap();
+        }
+    }
+
+    fn command(request: u8, operation: Operation) -> Command {
+        let request = RequestName { id: RequestId([request; 16]), age: DurationMs(0) };
+        Command { tenant: Some(TenantId::new("acme").unwrap()), request: Some(request), operation }
+    }
+
+    fn create_family() -> Operation {
+        Operation::CreateFamily(Box::new(CreateFamily {
+            family: FamilyId([1; 16]),
+            digest: SecretDigest([0; 16]),
+            subject: SubjectId::new("alice").unwrap(),
+            client: ClientId::new("web").unwrap(),
+            device: None,
+            binding: Default::default(),
+            ip: None,
+            attributes: Vec::new(),
+            payload: Default::default(),
+            lifetime: None,
+            idle: None,
+            grace: Some(DurationMs::from_secs(1)),
+            authenticated_at: None,
+        }))
+    }
+
+    /// The first token of the family, presented.
+    fn rotate() -> Operation {
+        let token = PresentedToken {
+            kid: Kid(1),
+            family: FamilyId([1; 16]),
+            generation: Generation(0),
+            digest: SecretDigest([0; 16]),
+        };
+        Operation::Rotate(Box::new(Rotate {
+            token,
+            successor: SecretDigest([1; 16]),
+            seal: bytes::Bytes::from_static(b"sealed"),
+            client: ClientId::new("web").unwrap(),
+            binding: Default::default(),
+            origin: Origin::default(),
+        }))
+    }
+
+    async fn done(engine: &Engine, command: Command) -> Reply {
+        let until = Instant::now() + WAIT;
+        let reply = Awaited::submit(engine, command, until).await.unwrap();
+        assert!(reply.outcome.is_ok(), "{reply:?}");
+        reply
+    }
+
+    /// A node alone whose family's first token was rotated at the time that is given back.
+    async fn rotated() -> (tempfile::TempDir, Node, Arc<Hand>, UnixMs) {
+        let dir = tempfile::TempDir::new().unwrap();
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let config = NodeConfig::new(dir.path().join("data"), listen);
+        let clock = Arc::new(Hand(AtomicU64::new(1_700_000_000_000)));
+        let seams = Seams { clock: Arc::clone(&clock) as _, ..Seams::default() };
+        let node = Node::start(config, seams).await.unwrap();
+        node.wait_ready(Instant::now() + WAIT).await.unwrap();
+        let settings = TenantSettings::default();
+        let tenant = CreateTenant { settings, key: KeyMaterial([7; 32]) };
+        done(node.engine(), command(1, Operation::CreateTenant(tenant))).await;
+        done(node.engine(), command(2, create_family())).await;
+        let at = done(node.engine(), command(3, rotate())).await.at;
+        (dir, node, clock, at)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn catching_up_with_a_confirmed_read_makes_no_grace_longer() {
+        let (_dir, node, clock, rotated_at) = rotated().await;
+        // Presented half a second too late; then this node lagged for two seconds.
+        let confirmed = rotated_at.plus(DurationMs(1_500));
+        let sent = Instant::now().checked_sub(Duration::from_secs(2)).unwrap();
+        clock.0.store(confirmed.plus(DurationMs(2_000)).0, Ordering::Release);
+        let (sender, mut heard) = mpsc::unbounded_channel();
+        let until = Instant::now() + WAIT;
+        let shown = Arc::new(command(4, rotate()));
+        let mut waiting = Waiting::new(shown, until, 0, Arc::new(Ear(sender)), None);
+        waiting.since = sent;
+        let index = ConfirmedIndex { index: 0, stamp: confirmed };
+        node.engine().settle_one(waiting, Confirmed { index, sent });
+        let reply = heard.recv().await.unwrap().unwrap();
+        assert!(matches!(reply.outcome, Err(Refusal::Reused(_))), "{reply:?}");
+        node.shutdown().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn time_that_a_caller_was_held_before_is_part_of_the_age() {
+        let (_dir, node, clock, rotated_at) = rotated().await;
+        // Presented in grace; then held for two seconds before it got here.
+        clock.0.store(rotated_at.plus(DurationMs(2_500)).0, Ordering::Release);
+        let received = Instant::now().checked_sub(Duration::from_secs(2)).unwrap();
+        let (sender, mut heard) = mpsc::unbounded_channel();
+        let until = Instant::now() + WAIT;
+        node.submit(command(4, rotate()), received, until, 0, Arc::new(Ear(sender)));
+        let reply = heard.recv().await.unwrap().unwrap();
+        assert!(matches!(reply.outcome, Ok(Done::Replayed(_))), "{reply:?}");
+        node.shutdown().await;
     }
 }

@@ -110,12 +110,25 @@ impl Node {
         self.inner.engine.id
     }
 
-    /// Sends a command on its way; `sink` hears what became of it, once, under `tag`.
+    /// Sends a command on its way; `sink` hears what became of it, once, under `tag`. Its age is
+    /// what it says and the time since `received`, when its caller's message came in.
     ///
     /// A rotation is looked at first: what the local state settles is settled behind a confirmed
     /// read, without an entry; equal ones share one.
-    pub fn submit(&self, command: Command, deadline: Instant, tag: u64, sink: Arc<dyn ReplySink>) {
-        self.inner.engine.submit(command, deadline, tag, sink);
+    pub fn submit(
+        &self,
+        command: Command,
+        received: Instant,
+        deadline: Instant,
+        tag: u64,
+        sink: Arc<dyn ReplySink>,
+    ) {
+        self.inner.engine.submit(command, received, deadline, tag, sink);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.inner.engine
     }
 
     /// The same for one command, and waits.
@@ -333,7 +346,8 @@ impl Awaited {
         deadline: Instant,
     ) -> Result<Reply, ProposeError> {
         let (sender, receiver) = oneshot::channel();
-        engine.submit(command, deadline, 0, Arc::new(Self(Mutex::new(Some(sender)))));
+        let sink = Arc::new(Self(Mutex::new(Some(sender))));
+        engine.submit(command, Instant::now(), deadline, 0, sink);
         receiver.await.unwrap_or(Err(ProposeError::Unknown { why: "the node stopped" }))
     }
 }

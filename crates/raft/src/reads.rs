@@ -11,12 +11,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jeton_core::ids::{Position, UnixMs};
+use jeton_core::ids::{DurationMs, Position, UnixMs};
 use openraft::ReadPolicy;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::Instant;
 
+use crate::config::millis;
 use crate::engine::Engine;
 use crate::errors::{ProposeError, ReadError};
 use crate::peer::handler::{ConfirmedIndex, PeerLinks};
@@ -55,8 +56,8 @@ pub struct ReadPoint {
 /// A confirmed round.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Confirmed {
-    index: ConfirmedIndex,
-    sent: Instant,
+    pub(crate) index: ConfirmedIndex,
+    pub(crate) sent: Instant,
 }
 
 /// Readers that wait for a round.
@@ -92,6 +93,12 @@ impl Reads {
 }
 
 impl Confirmed {
+    /// Its stamp, carried on to `now`: late by as long as the round took, at most.
+    pub(crate) fn stamp_at(&self, now: Instant) -> UnixMs {
+        let passed = millis(now.saturating_duration_since(self.sent));
+        self.index.stamp.plus(DurationMs(passed))
+    }
+
     pub(crate) fn index(&self) -> ConfirmedIndex {
         self.index
     }
@@ -176,9 +183,15 @@ impl Engine {
 
     /// A linearizable point.
     pub(crate) async fn confirmed(&self, deadline: Instant) -> Result<ReadPoint, ReadError> {
+        let Confirmed { index, sent } = self.confirmed_round(deadline).await?;
+        Ok(self.point(index.stamp, Some(sent.elapsed())))
+    }
+
+    /// A round that was confirmed after this call, and that this node has applied.
+    pub(crate) async fn confirmed_round(&self, deadline: Instant) -> Result<Confirmed, ReadError> {
         let confirmed = self.reads.round(deadline).await?;
         self.applied(confirmed.index.index, deadline).await?;
-        Ok(self.point(confirmed.index.stamp, Some(confirmed.sent.elapsed())))
+        Ok(confirmed)
     }
 
     /// A point of the asked consistency.

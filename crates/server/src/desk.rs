@@ -96,9 +96,10 @@ impl Desk {
             return Err(failures::shutting_down());
         }
         let deadline = received + decode::deadline(operation.deadline_ms)?;
+        let times = Times { received, deadline };
         match decode::operation(operation.request)? {
             Asked::Read(read) => asking.push(self.open_read(read, operation.tag, deadline, outbox)),
-            Asked::Write(write) => self.write(write, operation.tag, deadline, outbox)?,
+            Asked::Write(write) => self.write(write, operation.tag, times, outbox)?,
         }
         Ok(())
     }
@@ -117,9 +118,10 @@ impl Desk {
         self: &Arc<Self>,
         write: Write,
         tag: u64,
-        deadline: Instant,
+        times: Times,
         outbox: &Arc<Outbox>,
     ) -> Result<(), Failure> {
+        let deadline = times.deadline;
         let (Some(kind), Some(tenant)) =
             (Kind::of(&write.command.operation), write.command.tenant.clone())
         else {
@@ -133,7 +135,7 @@ impl Desk {
             Verdict::Genuine => {
                 let issue = issue(&write.command.operation, &tenant);
                 let slot = outbox.open(Pending { tag, kind, deadline, issue });
-                self.submit(write, slot, deadline, outbox);
+                self.submit(write, slot, times, outbox);
             }
             Verdict::Forged => {
                 let response = self.refuse(kind, Refusal::NotFound);
@@ -144,28 +146,31 @@ impl Desk {
                 let slot = outbox.open(Pending { tag, kind, deadline, issue });
                 let (desk, outbox) = (self.clone(), outbox.clone());
                 tokio::spawn(async move {
-                    desk.second_look(write, &tenant, kind, slot, deadline, &outbox).await;
+                    desk.second_look(write, &tenant, kind, slot, times, &outbox).await;
                 });
             }
         }
         Ok(())
     }
 
-    fn submit(&self, write: Write, slot: Slot, deadline: Instant, outbox: &Arc<Outbox>) {
-        self.node.submit(write.command, deadline, Outbox::tag(slot), outbox.clone());
+    fn submit(&self, write: Write, slot: Slot, times: Times, outbox: &Arc<Outbox>) {
+        let Times { received, deadline } = times;
+        self.node.submit(write.command, received, deadline, Outbox::tag(slot), outbox.clone());
     }
 
-    /// Judges a token whose tenant or key this node did not know, after it has caught up.
+    /// Judges a token whose tenant or key this node did not know, after it has caught up. However
+    /// long that takes, the token was presented when its message came in.
     async fn second_look(
         &self,
         write: Write,
         tenant: &TenantId,
         kind: Kind,
         slot: Slot,
-        deadline: Instant,
+        times: Times,
         outbox: &Arc<Outbox>,
     ) {
-        if let Err(error) = self.node.read_point(Consistency::Linearizable, deadline).await {
+        let barrier = self.node.read_point(Consistency::Linearizable, times.deadline);
+        if let Err(error) = barrier.await {
             outbox.complete(slot, Err(failures::of_read(&error, self.leader())));
             return;
         }
@@ -174,7 +179,7 @@ impl Desk {
             None => Ok(Verdict::Genuine),
         };
         let refusal = match verdict {
-            Ok(Verdict::Genuine) => return self.submit(write, slot, deadline, outbox),
+            Ok(Verdict::Genuine) => return self.submit(write, slot, times, outbox),
             Ok(Verdict::Forged) => Ok(Refusal::NotFound),
             Ok(Verdict::Unknown) => self.unknown_tenant_or_key(tenant),
             Err(error) => Err(unreadable(&error)),
@@ -286,6 +291,13 @@ impl Desk {
         let member = status.members.into_iter().find(|member| member.id == leader)?;
         Some(member.member.client_addr)
     }
+}
+
+/// When an operation came in, and when it must be answered.
+#[derive(Clone, Copy)]
+struct Times {
+    received: Instant,
+    deadline: Instant,
 }
 
 enum Issued {
