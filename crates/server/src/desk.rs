@@ -196,11 +196,16 @@ impl Desk {
         }
     }
 
-    /// A refusal that entered no log: its position is what this node has applied.
+    /// A refusal that entered no log: its position is what this node has applied. Whoever revokes
+    /// a token that is none has what was asked for (RFC 7009 §2.2).
     fn refuse(&self, kind: Kind, refusal: Refusal) -> Result<Response, Failure> {
         let seen = self.node.view(|_, meta| Ok((meta.position, meta.clock)));
         let (position, at) = seen.map_err(|error| unreadable(&error))?;
-        reply::mutation(kind, Reply { position, at, outcome: Err(refusal) }, None)
+        let outcome = match (kind, refusal) {
+            (Kind::RevokeToken, Refusal::NotFound) => Ok(Done::NothingToRevoke),
+            (_, refusal) => Err(refusal),
+        };
+        reply::mutation(kind, Reply { position, at, outcome }, None)
     }
 
     /// Results of what is ready, in words.

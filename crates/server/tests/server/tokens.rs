@@ -94,6 +94,31 @@ async fn a_forged_token_is_refused_without_an_entry_and_hurts_nobody() {
     rig.stop().await;
 }
 
+/// RFC 7009 §2.2: the purpose of the call is achieved already.
+#[tokio::test(flavor = "multi_thread")]
+async fn revoking_a_token_that_is_none_is_a_success_that_hurts_nobody() {
+    let rig = Rig::start().await;
+    let holder = rig.family(1).await;
+    let mut forged = holder.token.clone();
+    forged.mac = id(0);
+    let mut other_key = holder.token.clone();
+    other_key.kid = 77;
+    for (request, token) in [(10, forged), (11, other_key)] {
+        let revoke = v1::RevokeTokenRequest {
+            tenant: TENANT.into(),
+            request: name(request),
+            token: Some(token),
+            client: "web".into(),
+        };
+        let revoked = rig.revocations().revoke_token(soon(revoke)).await.expect("an answer");
+        let outcome = revoked.into_inner().outcome.expect("an outcome");
+        let unknown = v1::RevocationResult::Unknown.into();
+        assert_eq!(outcome, v1::revoke_token_response::Outcome::Result(unknown), "{request}");
+    }
+    assert!(validate(&rig, &holder).await.is_ok(), "the family is untouched");
+    rig.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_tenants_token_is_unknown_here() {
     let rig = Rig::start().await;
