@@ -107,6 +107,17 @@ pub enum StartError {
         /// Index up to which the log was purged.
         purged: u64,
     },
+    /// The log is gone, or has lost its end, and with it votes and what others count on.
+    #[error(
+        "the state stands at {applied}, but the log ends at {last:?}: its log, and the votes in \
+         it, are lost. Empty its directory, remove it from the cluster, and add it as a new node"
+    )]
+    LogLost {
+        /// Index that the state stands at.
+        applied: u64,
+        /// The last index in the log.
+        last: Option<u64>,
+    },
     /// The peer port can't be listened at.
     #[error("can't listen for peers at {addr}")]
     Listen {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use jeton_storage::data_dir::{DataDir, Expect};
-use jeton_storage::log::{LogOptions, RaftLog};
+use jeton_storage::log::{LogOptions, LogState, RaftLog};
 use jeton_storage::state::{Checkpointer, State, StateOptions};
 use openraft::errors::{InitializeError, RaftError};
 use parking_lot::Mutex;
@@ -134,19 +134,29 @@ async fn open_stores(config: &NodeConfig, seams: &Seams) -> Result<Stores, Start
         if report.rebuilt || !report.findings.is_empty() {
             tracing::warn!(rebuilt = report.rebuilt, findings = ?report.findings, "state repaired");
         }
-        reaches_back(&log, report.applied.as_ref().map(|marker| marker.index))?;
+        let base = state.base().map(|base| base.marker.index);
+        meet(&log.state(), report.applied.as_ref().map(|marker| marker.index), base)?;
         Ok(Stores { log, state })
     };
     worker::run("jeton-open", open).await.map_err(StartError::Thread)?
 }
 
-/// Raft never repairs a state: the log must still have all that the state lacks.
-fn reaches_back(log: &RaftLog, applied: Option<u64>) -> Result<(), StartError> {
-    let purged = log.state().purged.map(|(index, _)| index);
+/// Raft never repairs a state: the log must still have all that the state lacks. Nor can a log be
+/// made again from a state: it was ahead of it once, and held votes.
+fn meet(log: &LogState, applied: Option<u64>, base: Option<u64>) -> Result<(), StartError> {
+    let purged = log.purged.as_ref().map(|(index, _)| *index);
     if purged > applied {
         return Err(StartError::StateLost { applied, purged: purged.unwrap_or(0) });
     }
-    Ok(())
+    // A received base is durable before the log is told to begin behind it: a crash between the
+    // two leaves the state ahead, at that base, and the vote for who sent it.
+    let installed = log.vote.is_some() && applied == base;
+    match applied {
+        Some(applied) if Some(applied) > log.last.max(purged) && !installed => {
+            Err(StartError::LogLost { applied, last: log.last })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether this node has ever voted or been told anything.
@@ -281,4 +291,43 @@ fn run(engine: &Arc<Engine>, door: &Arc<Doorkeeper>) -> Vec<JoinHandle<()>> {
         tokio::spawn(Arc::clone(engine).run_proposals()),
         tokio::spawn(Arc::clone(engine).run_storage()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn log(last: Option<u64>, purged: Option<u64>, vote: bool) -> LogState {
+        LogState {
+            first: None,
+            last,
+            purged: purged.map(|index| (index, Bytes::new())),
+            vote: vote.then(Bytes::new),
+            committed: None,
+        }
+    }
+
+    #[test]
+    fn a_log_that_the_state_is_ahead_of_was_lost() {
+        let gone = log(None, None, false);
+        assert!(matches!(meet(&gone, Some(7), None), Err(StartError::LogLost { .. })));
+        assert!(matches!(meet(&gone, Some(7), Some(7)), Err(StartError::LogLost { .. })));
+        assert!(matches!(meet(&gone, Some(0), None), Err(StartError::LogLost { .. })));
+        let cut = log(Some(6), Some(2), true);
+        assert!(matches!(meet(&cut, Some(7), Some(2)), Err(StartError::LogLost { .. })));
+        assert!(meet(&gone, None, None).is_ok(), "nothing was there");
+        assert!(meet(&log(Some(7), Some(2), true), Some(7), Some(2)).is_ok());
+        assert!(meet(&log(None, Some(7), true), Some(7), Some(7)).is_ok(), "purged to its end");
+        assert!(meet(&log(Some(3), None, true), Some(7), Some(7)).is_ok(), "installed, not purged");
+    }
+
+    #[test]
+    fn a_state_that_the_log_does_not_reach_was_lost() {
+        let purged = log(Some(9), Some(4), true);
+        assert!(matches!(meet(&purged, None, None), Err(StartError::StateLost { .. })));
+        assert!(matches!(meet(&purged, Some(3), None), Err(StartError::StateLost { .. })));
+        assert!(meet(&purged, Some(4), None).is_ok());
+    }
 }
