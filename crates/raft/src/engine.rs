@@ -56,6 +56,8 @@ pub(crate) struct Engine {
     pub(crate) turned_away: AtomicBool,
     /// The log's disk is full: as leader, only revocations are taken.
     pub(crate) disk_full: AtomicBool,
+    /// It has caught up with a confirmed leader since it started.
+    pub(crate) caught_up: AtomicBool,
     pub(crate) counters: Counters,
 }
 

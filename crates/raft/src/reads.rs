@@ -9,6 +9,7 @@
 //! clock is in it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jeton_core::ids::{DurationMs, Position, UnixMs};
@@ -29,6 +30,9 @@ const ROUNDS_MAX: usize = 2;
 const ROUND_TIMEOUT: Duration = Duration::from_millis(500);
 /// Pause after a round that failed: leaders change in milliseconds, not microseconds.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
+
+/// A node has caught up when it applies within this long what was committed at its beginning.
+const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(5);
 
 /// How fresh a read must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,7 +215,7 @@ impl Engine {
     }
 
     async fn at_least(&self, wanted: Position, deadline: Instant) -> Result<ReadPoint, ReadError> {
-        let base = self.progress.base.load(std::sync::atomic::Ordering::Acquire);
+        let base = self.progress.base.load(Ordering::Acquire);
         let index = (wanted.0 >> Position::PLACE_BITS).saturating_sub(base);
         self.applied(index, deadline).await?;
         let last = *self.reads.last.lock();
@@ -232,6 +236,18 @@ impl Engine {
         self.confirmed(deadline).await
     }
 
+    /// Waits until this node has caught up for the first time.
+    pub(crate) async fn run_catching_up(self: Arc<Self>) {
+        loop {
+            match self.confirmed(Instant::now() + CAUGHT_UP_WITHIN).await {
+                Ok(_) => break self.caught_up.store(true, Ordering::Release),
+                Err(ReadError::Shutdown) => break,
+                // No quorum yet, or much to apply.
+                Err(error) => tracing::debug!(%error, "this node has not caught up yet"),
+            }
+        }
+    }
+
     fn applied_now(&self) -> u64 {
         *self.progress.applied.borrow()
     }
@@ -250,7 +266,7 @@ impl Engine {
     }
 
     fn point(&self, stamp: UnixMs, age: Option<Duration>) -> ReadPoint {
-        let position = self.progress.position.load(std::sync::atomic::Ordering::Acquire);
+        let position = self.progress.position.load(Ordering::Acquire);
         ReadPoint { position: Position(position), now: stamp.max(self.machine_clock()), age }
     }
 }

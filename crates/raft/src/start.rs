@@ -253,6 +253,7 @@ async fn assemble(
         health: watch::Sender::new(Health::Serving),
         turned_away: AtomicBool::new(false),
         disk_full: AtomicBool::new(false),
+        caught_up: AtomicBool::new(false),
         counters: Counters::default(),
     });
     Ok((engine, checkpointer))
@@ -290,6 +291,7 @@ fn run(engine: &Arc<Engine>, door: &Arc<Doorkeeper>) -> Vec<JoinHandle<()>> {
         tokio::spawn(Arc::clone(engine).run_stepping_down()),
         tokio::spawn(Arc::clone(engine).run_proposals()),
         tokio::spawn(Arc::clone(engine).run_storage()),
+        tokio::spawn(Arc::clone(engine).run_catching_up()),
     ]
 }
 

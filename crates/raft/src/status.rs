@@ -43,6 +43,9 @@ pub struct Status {
     pub digests: Vec<(Position, StateDigest)>,
     /// Whether it may serve.
     pub health: Health,
+    /// Whether it has caught up with a leader that a quorum confirmed, since it started. Before,
+    /// whoever reads here waits.
+    pub caught_up: bool,
     /// This node's clock against the median of the voters', in milliseconds; ahead is positive.
     pub clock_skew_ms: Option<i64>,
     /// What the log has done since the start.
@@ -85,10 +88,11 @@ pub struct MemberStatus {
 }
 
 impl Status {
-    /// Whether it can serve writes and linearizable reads: it may serve, and knows a leader.
+    /// Whether it can serve writes and linearizable reads: it may serve, knows a leader, and has
+    /// caught up.
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.health == Health::Serving && self.leader.is_some()
+        self.health == Health::Serving && self.leader.is_some() && self.caught_up
     }
 }
 
@@ -133,6 +137,7 @@ impl Engine {
             members: members.collect(),
             digests: self.progress.digests.lock().iter().copied().collect(),
             health: self.health.borrow().clone(),
+            caught_up: self.caught_up.load(Ordering::Acquire),
             clock_skew_ms: skew.map(|median| crate::clock::skew_ms(self.clock.wall(), median)),
             log: self.log.stats(),
             overlay_bytes: self.state.overlay_bytes(),
