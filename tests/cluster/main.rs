@@ -6,7 +6,10 @@
 
 mod crashes;
 mod flags;
+mod freezes;
 mod kills;
+mod load;
+mod members;
 mod revocation;
 mod secrets;
 mod stampede;

@@ -53,6 +53,7 @@ impl ClusterSpec {
 /// A running cluster. Dropping it kills its processes, and removes its temporary directory.
 #[derive(Debug)]
 pub struct Cluster {
+    spec: ClusterSpec,
     nodes: Vec<Node>,
     dir: PathBuf,
     temporary: Option<TempDir>,
@@ -62,6 +63,7 @@ pub struct Cluster {
 struct Node {
     name: String,
     client_address: SocketAddr,
+    peer_address: SocketAddr,
     process: Process,
     /// Talks to this node alone; from when it first answered.
     client: Option<Client>,
@@ -89,18 +91,36 @@ impl Cluster {
             addresses.push((free_address()?, free_address()?));
         }
         let peers: Vec<String> = addresses.iter().map(|(_, peer)| peer.to_string()).collect();
-        let mut nodes = Vec::new();
-        for (place, (client_address, peer_address)) in addresses.iter().enumerate() {
-            let name = format!("node-{}", place + 1);
-            let home = dir.join(&name);
-            std::fs::create_dir_all(&home)
-                .with_context(|| format!("can't make {}", home.display()))?;
-            let args = server_args(&spec, &home, *client_address, *peer_address, &peers);
-            let log = home.join("log");
-            let process = Process::start(ProcessSpec { binary: spec.binary.clone(), args, log })?;
-            nodes.push(Node { name, client_address: *client_address, process, client: None });
+        let expect = spec.nodes;
+        let mut cluster = Self { spec, nodes: Vec::new(), dir, temporary };
+        for address in addresses {
+            cluster.start_node(address, expect, &peers)?;
         }
-        Ok(Self { nodes, dir, temporary })
+        Ok(cluster)
+    }
+
+    /// Starts one more node, which waits to be added. Says which it is.
+    pub fn grow(&mut self) -> Result<usize> {
+        let peers: Vec<String> =
+            self.nodes.iter().map(|node| node.peer_address.to_string()).collect();
+        self.start_node((free_address()?, free_address()?), 0, &peers)?;
+        Ok(self.nodes.len() - 1)
+    }
+
+    fn start_node(
+        &mut self,
+        (client_address, peer_address): (SocketAddr, SocketAddr),
+        expect: usize,
+        peers: &[String],
+    ) -> Result<()> {
+        let name = format!("node-{}", self.nodes.len() + 1);
+        let home = self.dir.join(&name);
+        std::fs::create_dir_all(&home).with_context(|| format!("can't make {}", home.display()))?;
+        let args = server_args(&self.spec, expect, &home, client_address, peer_address, peers);
+        let (binary, log) = (self.spec.binary.clone(), home.join("log"));
+        let process = Process::start(ProcessSpec { binary, args, log })?;
+        self.nodes.push(Node { name, client_address, peer_address, process, client: None });
+        Ok(())
     }
 
     /// How many nodes it has.
@@ -116,6 +136,11 @@ impl Cluster {
     /// Client addresses of all nodes.
     pub fn endpoints(&self) -> Vec<String> {
         self.nodes.iter().map(|node| node.client_address.to_string()).collect()
+    }
+
+    /// Where other nodes reach a node.
+    pub fn peer_address(&self, node: usize) -> String {
+        self.nodes[node].peer_address.to_string()
     }
 
     /// Where data and logs are.
@@ -287,6 +312,7 @@ pub async fn status_of(client: &Client) -> Result<ClusterStatus> {
 
 fn server_args(
     spec: &ClusterSpec,
+    expect: usize,
     home: &Path,
     client_address: SocketAddr,
     peer_address: SocketAddr,
@@ -296,7 +322,7 @@ fn server_args(
         ("--data-dir", home.join("data").into()),
         ("--client-listen", client_address.to_string().into()),
         ("--peer-listen", peer_address.to_string().into()),
-        ("--bootstrap-expect", spec.nodes.to_string().into()),
+        ("--bootstrap-expect", expect.to_string().into()),
         ("--join", peers.join(",").into()),
     ];
     let mut args = vec![OsString::from("server")];

@@ -101,6 +101,22 @@ impl Process {
         child.wait().await.context("can't wait for the killed process")
     }
 
+    /// SIGSTOP: it does nothing any more, but keeps its connections and what it knew.
+    pub fn freeze(&self) -> Result<()> {
+        self.signal(Signal::STOP).context("can't send SIGSTOP")
+    }
+
+    /// SIGCONT: it goes on as if no time had passed.
+    pub fn thaw(&self) -> Result<()> {
+        self.signal(Signal::CONT).context("can't send SIGCONT")
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        let id = self.pid().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let pid = id.context("the process does not run")?;
+        kill_process(pid, signal).context("no such process")
+    }
+
     /// SIGTERM, and the time it may take to shut down by itself; beyond that it is killed, which
     /// is an error.
     pub async fn stop(&mut self, within: Duration) -> Result<ExitStatus> {
