@@ -4,6 +4,7 @@
 //! `i`), base (file up to `i`), openraft told of it, log purged up to `i`. A crash between any two
 //! leaves more on disk than needed, never less.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,11 +23,14 @@ use crate::errors::ProposeError;
 use crate::node::Awaited;
 use crate::peer::handler::{ClockReport, ClockVerdict, NotLeader, PeerLinks};
 use crate::standing::{Health, Role};
+use crate::types::NodeId;
 
 /// Members report to the leader this often.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 /// A report that failed is tried again after this long: a new leader needs them to tell the time.
 const REPORT_RETRY: Duration = Duration::from_millis(50);
+/// A member that has not reported for so long is said to be gone.
+const ABSENT_AFTER: Duration = Duration::from_secs(3);
 /// Digests in one report.
 const DIGESTS_SENT: usize = 16;
 /// Log that is kept for members that are behind, beyond the base. More than this, and they are sent
@@ -37,15 +41,28 @@ const SWEEP_IDLE_FACTOR: u32 = 10;
 /// Proposals of our own wait this long at most.
 const OWN_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Members that the leader does not hear of.
+#[derive(Default)]
+struct Absent {
+    /// Since when this node leads.
+    since: Option<Instant>,
+    nodes: BTreeSet<NodeId>,
+}
+
 impl Engine {
     /// Reports this node's clock, once a second and whenever the leader changes.
     pub(crate) async fn run_reports(self: Arc<Self>) {
         let mut standing = self.standing.subscribe();
+        let mut absent = Absent::default();
         loop {
             let role = standing.borrow_and_update().role.clone();
+            if role != Role::Leader {
+                absent = Absent::default();
+            }
             let told = match role {
                 Role::Leader => {
                     self.judge_report(self.own_report());
+                    self.look_for_absent(&mut absent);
                     true
                 }
                 Role::Follower { leader, member } => {
@@ -63,6 +80,25 @@ impl Engine {
                 biased;
                 changed = standing.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Says once of each member that it is gone, and once that it is back.
+    fn look_for_absent(&self, absent: &mut Absent) {
+        let now = Instant::now();
+        let since = *absent.since.get_or_insert(now);
+        let members = Arc::clone(&self.standing.borrow().members);
+        absent.nodes.retain(|node| members.iter().any(|(id, _)| id == node));
+        for (node, member) in members.iter().filter(|(node, _)| *node != self.id) {
+            let heard = self.stamps.heard(*node).map_or(since, |heard| heard.max(since));
+            let peer = member.peer_addr.as_str();
+            if now.saturating_duration_since(heard) >= ABSENT_AFTER {
+                if absent.nodes.insert(*node) {
+                    tracing::warn!(node, peer, "a member is not heard of: it is down or cut off");
+                }
+            } else if absent.nodes.remove(node) {
+                tracing::info!(node, peer, "a member is heard of again");
             }
         }
     }
