@@ -19,7 +19,8 @@ fn said(output: &Output) -> String {
 #[test]
 fn the_reference_of_the_configuration_is_what_the_binary_prints() -> Result<()> {
     let printed = said(&jeton(&["config", "default"])?);
-    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/jeton.toml");
+    let file =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/jeton.toml");
     let kept = std::fs::read_to_string(file)?;
     assert_eq!(kept, printed, "run `jeton config default > docs/reference/jeton.toml`");
     Ok(())

@@ -196,3 +196,20 @@ async fn a_node_that_lost_its_log_alone_does_not_vote_again() -> Result<()> {
     ensure!(words.contains("its log"), "{words}");
     world.cluster.stop_all(PATIENCE).await
 }
+
+#[tokio::test]
+async fn a_leader_that_is_left_alone_says_so_and_a_majority_heals_it() -> Result<()> {
+    let mut world = World::new(&[]).await?;
+    let leader = world.cluster.leader(PATIENCE).await?;
+    let others = [(leader + 1) % 3, (leader + 2) % 3];
+    world.cluster.kill_together(&others).await?;
+    let deadline = Instant::now() + PATIENCE;
+    while world.cluster.status(leader).await?.not_ready.is_none() {
+        ensure!(Instant::now() < deadline, "it says that it serves, all alone");
+        tokio::time::sleep(POLL).await;
+    }
+    world.cluster.restart(others[0])?;
+    world.cluster.wait_node_ready(leader, Instant::now() + COME_UP).await?;
+    world.families("alice", 10).await?;
+    world.cluster.stop_all(PATIENCE).await
+}

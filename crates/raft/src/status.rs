@@ -6,15 +6,19 @@ use std::time::Duration;
 use jeton_core::ids::{ClusterId, Position};
 use jeton_core::reply::StateDigest;
 use jeton_storage::log::LogStats;
+use openraft::async_runtime::instant::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
 use tokio::time::Instant;
 
 use crate::engine::Engine;
-use crate::standing::{Health, Role};
+use crate::standing::{Health, Role, Standing};
 use crate::types::{Member, NodeId};
 
 /// A member that was heard of within this time counts as reachable.
 const REACHABLE_WITHIN: Duration = Duration::from_secs(3);
+
+/// A leader whom no majority has answered for so many election timeouts is alone.
+const QUORUM_ELECTIONS: u32 = 3;
 
 /// A node as it sees itself and its cluster.
 #[derive(Debug, Clone)]
@@ -46,6 +50,9 @@ pub struct Status {
     /// Whether it has caught up with a leader that a quorum confirmed, since it started. Before,
     /// whoever reads here waits.
     pub caught_up: bool,
+    /// Whether, if it leads, a majority of the voters has answered it lately. Who doesn't lead
+    /// notices by itself when there is no leader.
+    pub quorum: bool,
     /// This node's clock against the median of the voters', in milliseconds; ahead is positive.
     pub clock_skew_ms: Option<i64>,
     /// What the log has done since the start.
@@ -88,15 +95,25 @@ pub struct MemberStatus {
 }
 
 impl Status {
-    /// Whether it can serve writes and linearizable reads: it may serve, knows a leader, and has
-    /// caught up.
+    /// Whether it can serve writes and linearizable reads: it may serve, knows a leader, has
+    /// caught up and is not left alone.
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.health == Health::Serving && self.leader.is_some() && self.caught_up
+        self.health == Health::Serving && self.leader.is_some() && self.caught_up && self.quorum
     }
 }
 
 impl Engine {
+    /// Whether a majority has acknowledged this leader lately.
+    fn has_quorum(&self, standing: &Standing) -> bool {
+        if standing.configs.iter().all(|config| config.iter().all(|node| *node == self.id)) {
+            return true;
+        }
+        let metrics = self.raft.metrics();
+        let acked = metrics.borrow_watched().last_quorum_acked;
+        acked.is_some_and(|acked| acked.elapsed() < self.config.election_max * QUORUM_ELECTIONS)
+    }
+
     pub(crate) fn status(&self) -> Status {
         let standing = self.standing();
         let now = Instant::now();
@@ -138,6 +155,7 @@ impl Engine {
             digests: self.progress.digests.lock().iter().copied().collect(),
             health: self.health.borrow().clone(),
             caught_up: self.caught_up.load(Ordering::Acquire),
+            quorum: !leads || self.has_quorum(&standing),
             clock_skew_ms: skew.map(|median| crate::clock::skew_ms(self.clock.wall(), median)),
             log: self.log.stats(),
             overlay_bytes: self.state.overlay_bytes(),

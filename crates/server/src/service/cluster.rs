@@ -153,6 +153,9 @@ fn not_promoted(node: u64, error: &MembersError) -> Failure {
 pub(crate) fn why_not_ready(status: &NodeStatus) -> Option<String> {
     match &status.health {
         Health::Serving if status.leader.is_none() => Some("there is no leader".to_owned()),
+        Health::Serving if !status.quorum => {
+            Some("it leads, but no majority of the voters answers it".to_owned())
+        }
         Health::Serving if !status.caught_up => {
             Some("it has not caught up with the leader yet".to_owned())
         }
