@@ -118,6 +118,10 @@ fn texts(attributes: &[(Arc<str>, Arc<str>)]) -> usize {
     attributes.iter().map(|(name, value)| name.len() + value.len() + 16).sum()
 }
 
+fn bytes_of(group: &[Waiting]) -> usize {
+    group.iter().map(|waiting| waiting.bytes).sum()
+}
+
 /// Revocations: first in every queue, last to be shed.
 pub(crate) fn is_urgent(command: &Command) -> bool {
     matches!(
@@ -137,8 +141,9 @@ struct Queue {
     groups: HashMap<RotationKey, Vec<Waiting>>,
     len: usize,
     bytes: usize,
-    /// Those in groups.
+    /// Those in groups, and their bytes.
     grouped: usize,
+    grouped_bytes: usize,
     /// No deadline is earlier than this.
     earliest: Option<Instant>,
     closed: bool,
@@ -166,9 +171,11 @@ impl Intake {
                     let key = if collapse { RotationKey::of(&waiting.command) } else { None };
                     if let Some(key) = key {
                         queue.note_deadline(waiting.deadline);
+                        let bytes = waiting.bytes;
                         if let Some(group) = queue.groups.get_mut(&key) {
                             group.push(waiting);
                             queue.grouped += 1;
+                            queue.grouped_bytes += bytes;
                             return;
                         }
                         queue.groups.insert(key.clone(), Vec::new());
@@ -225,6 +232,7 @@ impl Intake {
         let mut queue = self.queue.lock();
         let group = queue.groups.remove(key).unwrap_or_default();
         queue.grouped -= group.len();
+        queue.grouped_bytes -= bytes_of(&group);
         group
     }
 
@@ -238,16 +246,17 @@ impl Intake {
         let mut out = Vec::new();
         queue.drain_where(|waiting| waiting.deadline <= now, &mut out);
         let mut earliest = queue.earliest;
-        let mut grouped = 0;
+        let (mut grouped, mut grouped_bytes) = (0, 0);
         for group in queue.groups.values_mut() {
             let (late, kept): (Vec<_>, Vec<_>) =
                 group.drain(..).partition(|waiting| waiting.deadline <= now);
             out.extend(late);
             grouped += kept.len();
+            grouped_bytes += bytes_of(&kept);
             earliest = kept.iter().map(|waiting| waiting.deadline).chain(earliest).min();
             *group = kept;
         }
-        queue.grouped = grouped;
+        (queue.grouped, queue.grouped_bytes) = (grouped, grouped_bytes);
         queue.earliest = earliest;
         out
     }
@@ -266,7 +275,7 @@ impl Intake {
         queue.closed = true;
         // Groups first: nobody is to wait for an heir any more.
         let mut out: Vec<Waiting> = queue.groups.drain().flat_map(|(_, group)| group).collect();
-        queue.grouped = 0;
+        (queue.grouped, queue.grouped_bytes) = (0, 0);
         queue.drain_where(|_| true, &mut out);
         out
     }
@@ -283,7 +292,7 @@ impl Queue {
         }
         let reserve = if is_urgent(&waiting.command) { URGENT_RESERVE } else { 1 };
         if self.len + self.grouped >= QUEUE_COMMANDS_MAX * reserve
-            || self.bytes >= QUEUE_BYTES_MAX * reserve
+            || self.bytes + self.grouped_bytes >= QUEUE_BYTES_MAX * reserve
         {
             return Err(ProposeError::Overloaded { retry_after: Duration::from_millis(100) });
         }
@@ -383,8 +392,9 @@ impl Queue {
             if orphans.is_empty() {
                 continue;
             }
-            self.grouped -= 1;
             let mut heir = orphans.remove(0);
+            self.grouped -= 1;
+            self.grouped_bytes -= heir.bytes;
             heir.group = Some(key.clone());
             self.groups.insert(key, orphans);
             self.put_back(heir);
@@ -524,6 +534,28 @@ mod tests {
         urgent.sink = sink;
         intake.push(urgent, true);
         assert!(answers.0.lock().is_empty(), "the revocation waits, it is not shed");
+    }
+
+    #[tokio::test]
+    async fn the_bytes_of_equal_rotations_are_limited_too() {
+        let intake = Intake::default();
+        let answers = Arc::new(Answers::default());
+        let mut large = rotation("a", 7);
+        if let Operation::Rotate(rotate) = &mut large.operation {
+            rotate.seal = vec![0; limits::SEAL_BYTES_MAX].into();
+        }
+        let fit = QUEUE_BYTES_MAX as u64 / limits::SEAL_BYTES_MAX as u64;
+        for round in 0..2 {
+            for tag in 0..=fit {
+                let mut next = waiting(large.clone(), tag, LONG);
+                next.sink = answers.clone();
+                intake.push(next, true);
+            }
+            assert!(!std::mem::take(&mut *answers.0.lock()).is_empty(), "{round}: none was shed");
+            let first = intake.take(2, usize::MAX).remove(0);
+            let equals = intake.group(first.group.as_ref().unwrap());
+            assert!(equals.len() as u64 > fit / 2, "{round}: room came back");
+        }
     }
 
     #[tokio::test]
