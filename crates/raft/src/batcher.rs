@@ -56,6 +56,12 @@ impl Flights {
         self.open.lock().is_empty()
     }
 
+    /// A flight that never lands: clients are never quiet.
+    #[cfg(test)]
+    pub(crate) fn start_endless(&self) {
+        self.start(Vec::new());
+    }
+
     fn start(&self, batch: Vec<Waiting>) -> (u64, Arc<Flight>) {
         let earliest = batch.iter().map(|waiting| waiting.deadline).min();
         let flight = Arc::new(Flight {

@@ -240,6 +240,7 @@ mod tests {
         TenantId,
     };
     use jeton_core::reply::Done;
+    use jeton_core::tables::ReadTables;
     use tokio::sync::mpsc;
 
     use super::*;
@@ -318,7 +319,8 @@ mod tests {
     async fn rotated() -> (tempfile::TempDir, Node, Arc<Hand>, UnixMs) {
         let dir = tempfile::TempDir::new().unwrap();
         let listen = "127.0.0.1:0".parse().unwrap();
-        let config = NodeConfig::new(dir.path().join("data"), listen);
+        let mut config = NodeConfig::new(dir.path().join("data"), listen);
+        config.sweep_every = Duration::from_millis(10);
         let clock = Arc::new(Hand(AtomicU64::new(1_700_000_000_000)));
         let seams = Seams { clock: Arc::clone(&clock) as _, ..Seams::default() };
         let node = Node::start(config, seams).await.unwrap();
@@ -362,5 +364,24 @@ mod tests {
         let reply = heard.recv().await.unwrap().unwrap();
         assert!(matches!(reply.outcome, Ok(Done::Replayed(_))), "{reply:?}");
         node.shutdown().await;
+    }
+
+    /// Remembered replies in the rows.
+    fn remembered(node: &Node) -> usize {
+        let rows = node.view(|view, _| view.scan(&[0x41], &[0x42], 1_000));
+        rows.unwrap().len()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn load_that_never_ends_does_not_keep_space_from_coming_back() {
+        let (_dir, node, clock, at) = rotated().await;
+        assert!(remembered(&node) > 0);
+        node.engine().flights.start_endless();
+        clock.0.store(at.plus(DurationMs::from_secs(3_600)).0, Ordering::Release);
+        let until = Instant::now() + Duration::from_secs(5);
+        while remembered(&node) > 0 {
+            assert!(Instant::now() < until, "nothing was swept in five hundred periods");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 }

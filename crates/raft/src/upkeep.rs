@@ -38,6 +38,11 @@ const DIGESTS_SENT: usize = 16;
 const LAGGARDS_LOG_BYTES: u64 = 1024 * 1024 * 1024;
 /// When a sweep found nothing, the next one waits this many times longer.
 const SWEEP_IDLE_FACTOR: u32 = 10;
+/// Periods that a sweep waits for a moment without clients. Under load that never ends, space must
+/// come back all the same.
+const SWEEP_PUT_OFF_MAX: u32 = 5;
+/// Under load, sweeps rest this many times as long as they took.
+const SWEEP_REST_FACTOR: u32 = 3;
 /// Proposals of our own wait this long at most.
 const OWN_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -215,6 +220,7 @@ impl Engine {
         let mut digest_due = Instant::now() + digest_every;
         let mut sweep_due = Instant::now() + sweep_every;
         let mut digested = 0;
+        let mut put_off = 0;
         loop {
             let due = match (digest_every.is_zero(), sweep_every.is_zero()) {
                 (true, true) => return,
@@ -235,22 +241,36 @@ impl Engine {
                 }
             }
             if !sweep_every.is_zero() && now >= sweep_due {
-                sweep_due = now + sweep_every * self.sweep(leads).await;
+                let pause = if leads { self.sweep(&mut put_off).await } else { sweep_every };
+                sweep_due = Instant::now() + pause;
             }
         }
     }
 
-    /// One sweep, unless clients need the log; returns how many periods the next one may wait.
-    async fn sweep(self: &Arc<Self>, leads: bool) -> u32 {
+    /// One sweep, unless clients need the log; returns how long the next one may wait. `put_off`
+    /// counts how often clients came first.
+    async fn sweep(self: &Arc<Self>, put_off: &mut u32) -> Duration {
+        let period = self.config.sweep_every;
         let busy = self.intake.waiting().0 > 0 || !self.flights.is_empty();
-        if !leads || busy {
-            return 1;
+        if busy && *put_off < SWEEP_PUT_OFF_MAX {
+            *put_off += 1;
+            return period;
         }
+        let began = Instant::now();
         let sweep = Sweep { rows_max: limits::SWEEP_ROWS_MAX };
-        match self.propose_own(Operation::Sweep(sweep)).await.map(|reply| reply.outcome) {
-            Ok(Ok(Done::Swept { more: true, .. })) => 0,
-            Ok(Ok(Done::Swept { reclaimed: 0, .. })) => SWEEP_IDLE_FACTOR,
-            _ => 1,
+        let swept = self.propose_own(Operation::Sweep(sweep)).await.map(|reply| reply.outcome);
+        match swept {
+            // What was put off is not put off again before it is done.
+            Ok(Ok(Done::Swept { more: true, .. })) if busy => began.elapsed() * SWEEP_REST_FACTOR,
+            Ok(Ok(Done::Swept { more: true, .. })) => Duration::ZERO,
+            Ok(Ok(Done::Swept { reclaimed: 0, .. })) => {
+                *put_off = 0;
+                period * SWEEP_IDLE_FACTOR
+            }
+            _ => {
+                *put_off = 0;
+                period
+            }
         }
     }
 
