@@ -98,6 +98,10 @@ fn performed(
         (Kind::Touch, Done::Touched) => {
             Response::Touch(v1::TouchResponse { position, refusal: None })
         }
+        // Nothing to confirm: a newer token did arrive.
+        (Kind::Touch, Done::Superseded { head }) => {
+            refused(kind, position, refusal::encode(Refusal::Spent { head })?)?
+        }
         (Kind::UpdateFamily, Done::FamilyUpdated { version }) => {
             Response::UpdateFamily(v1::UpdateFamilyResponse { position, version, refusal: None })
         }

@@ -120,6 +120,23 @@ async fn revoking_a_token_that_is_none_is_a_success_that_hurts_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn only_the_head_can_be_confirmed() {
+    let rig = Rig::start().await;
+    let first = rig.family(1).await;
+    let second = first.next(&rotated(rotate(&rig, first.rotate(10)).await));
+    for (request, holder, refusal) in [(11, &second, None), (12, &first, Some(Code::Spent))] {
+        let touch = v1::TouchRequest {
+            tenant: TENANT.into(),
+            request: name(request),
+            token: Some(holder.token.clone()),
+        };
+        let touched = rig.tokens().touch(soon(touch)).await.expect("an answer").into_inner();
+        assert_eq!(touched.refusal.map(|refusal| refusal.code()), refusal);
+    }
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_tenants_token_is_unknown_here() {
     let rig = Rig::start().await;
     let other = admin::CreateTenantRequest {
