@@ -1,6 +1,6 @@
 //! The verdict: does what callers saw, and what every node says afterwards, keep the contract?
 //!
-//! One invariant a file. Each gets the whole [`Case`] and adds what it finds wrong. An outcome that
+//! One invariant a file. Each gets the whole `Case` and adds what it finds wrong. An outcome that
 //! nobody knows is neither success nor failure: it explains what it may have done and proves
 //! nothing. A question that can't be answered is a violation too ([`Rule::Undecided`]).
 //!
