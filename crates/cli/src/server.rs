@@ -33,7 +33,7 @@ Exit codes of a server:
 #[command(after_help = HELP)]
 pub struct ServerArgs {
     /// The configuration file (TOML); `jeton config default` prints one. The environment
-    /// (JETON_<KEY>) wins over it, and flags win over both.
+    /// (`JETON_<KEY>`) wins over it, and flags win over both.
     #[arg(long, env = "JETON_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Settings as flags.
