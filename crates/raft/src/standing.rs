@@ -37,6 +37,17 @@ pub(crate) struct Standing {
     pub(crate) members: Arc<Vec<(NodeId, Member)>>,
 }
 
+impl Role {
+    /// Who leads, as seen by node `own`.
+    fn leader(&self, own: NodeId) -> Option<NodeId> {
+        match self {
+            Self::Leader => Some(own),
+            Self::Follower { leader, .. } => Some(*leader),
+            Self::Nobody => None,
+        }
+    }
+}
+
 impl Default for Standing {
     fn default() -> Self {
         Self { role: Role::Nobody, term: 0, configs: Arc::default(), members: Arc::default() }
@@ -46,6 +57,16 @@ impl Default for Standing {
 impl Standing {
     pub(crate) fn is_voter(&self, node: NodeId) -> bool {
         self.configs.iter().any(|config| config.contains(&node))
+    }
+
+    /// Says who leads.
+    fn tell(&self, own: NodeId) {
+        let term = self.term;
+        match self.role.leader(own) {
+            Some(leader) if leader == own => tracing::info!(term, "this node leads"),
+            Some(leader) => tracing::info!(term, leader, "this node follows a leader"),
+            None => tracing::info!(term, "there is no leader"),
+        }
     }
 
     pub(crate) fn leads(&self) -> bool {
@@ -105,6 +126,9 @@ pub(crate) async fn follow(
         standing.send_if_modified(|old| {
             let changed = *old != now;
             if changed {
+                if (old.role.leader(id), old.term) != (now.role.leader(id), now.term) {
+                    now.tell(id);
+                }
                 *old = now;
             }
             changed

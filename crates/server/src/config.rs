@@ -172,7 +172,7 @@ settings! {
     drain_ms: u64 = 5_000;
 
     /// What is logged: levels, by target if you like ("info,jeton_raft=debug"). Default "info".
-    /// What openraft says of every failed call to a peer comes only if it is named ("openraft").
+    /// What openraft says, but for warnings, comes only if it is named ("info,openraft=info").
     log_filter: String = "info".to_owned();
 
     /// Form of log lines, "text" or "json". Default "text".

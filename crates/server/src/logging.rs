@@ -21,9 +21,11 @@ pub enum LoggingError {
     Again(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// Targets that warn of each failed call to a peer, a dozen times a second for as long as it is
-/// down. That it is down is said once, by the leader.
-const REPETITIVE: &str = "openraft::core::heartbeat=error,openraft::replication=error,\
+/// What openraft says without end: of each look at the clock while there is no leader, sixty times
+/// a second, and of each failed call to a peer that is down. The node itself says once who leads,
+/// and which members are gone.
+const REPETITIVE: &str = "openraft=warn,openraft::core::heartbeat=error,\
+                          openraft::replication=error,\
                           openraft::engine::handler::replication_handler=error";
 
 /// The filter, without what repeats itself unless it is asked for.
