@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use jeton_core::command::{Command, Operation};
 use jeton_core::ids::{ClusterId, UnixMs};
@@ -28,6 +29,9 @@ use crate::reads::{Confirmed, Reads};
 use crate::standing::{Health, Standing};
 use crate::state_machine::{MarkerForm, Progress, StateMachine};
 use crate::types::{NodeId, Raft};
+
+/// How often deadlines are looked at while rotations wait for a confirmed read.
+const SETTLE_TICK: Duration = Duration::from_millis(50);
 
 /// A running node, from within.
 pub(crate) struct Engine {
@@ -186,14 +190,28 @@ impl Engine {
     }
 
     /// Judges the rotations that wait, one confirmed read for all that came before it was asked.
+    /// While nobody confirms one, each still hears of its own deadline.
     pub(crate) async fn run_settling(self: Arc<Self>) {
         loop {
             self.to_settle.notified().await;
-            let rotations = std::mem::take(&mut *self.settling.lock());
+            let mut rotations = std::mem::take(&mut *self.settling.lock());
             let Some(latest) = rotations.iter().map(|waiting| waiting.deadline).max() else {
                 continue;
             };
-            match self.confirmed_round(latest).await {
+            let mut confirmed = std::pin::pin!(self.confirmed_round(latest));
+            let confirmed = loop {
+                tokio::select! {
+                    biased;
+                    confirmed = &mut confirmed => break confirmed,
+                    () = tokio::time::sleep(SETTLE_TICK) => {
+                        self.answer_late(&mut rotations);
+                        let mut behind = std::mem::take(&mut *self.settling.lock());
+                        self.answer_late(&mut behind);
+                        self.settling.lock().extend(behind);
+                    }
+                }
+            };
+            match confirmed {
                 Ok(confirmed) => {
                     for waiting in rotations {
                         self.settle_one(waiting, confirmed);
@@ -205,6 +223,14 @@ impl Engine {
                     }
                 }
             }
+        }
+    }
+
+    /// Answers those whose deadline has passed: none of them was proposed.
+    fn answer_late(&self, rotations: &mut Vec<Waiting>) {
+        let now = Instant::now();
+        for late in rotations.extract_if(.., |waiting| waiting.deadline <= now) {
+            self.answer(late, Err(ProposeError::DeadlineExceeded { sent: false }));
         }
     }
 

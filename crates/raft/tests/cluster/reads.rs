@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use jeton_core::ids::Generation;
-use jeton_raft::{Consistency, ReadError};
+use jeton_raft::{Consistency, ProposeError, ReadError};
 use tokio::time::Instant;
 
-use crate::harness::{Cluster, deadline, done, family, read};
+use crate::harness::{Cluster, Family, deadline, done, family, read};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_sees_what_was_acknowledged_before_it_began_on_any_node() {
@@ -43,5 +43,28 @@ async fn a_node_without_a_quorum_serves_no_linearizable_read_and_keeps_its_bound
     let age = old.unwrap().age.unwrap();
     let refused = alone.read_point(Consistency::Bounded(age / 2), soon()).await;
     assert!(matches!(refused, Err(ReadError::DeadlineExceeded { .. })), "{refused:?}");
+    alone.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_hears_of_its_deadline_whoever_waits_longer_beside_it() {
+    let cluster = Cluster::start(3).await;
+    for node in &cluster.nodes[1..] {
+        node.shutdown().await;
+    }
+    let alone = &cluster.nodes[0];
+    // Of families that nobody knows: that needs a confirmed read, and no entry.
+    let began = Instant::now();
+    let patient = alone.propose(Family::new().rotate().0, began + Duration::from_secs(4));
+    let hasty = async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let soon = Instant::now() + Duration::from_millis(200);
+        let told = alone.propose(Family::new().rotate().0, soon).await;
+        (told, began.elapsed())
+    };
+    let (patient, (hasty, took)) = tokio::join!(patient, hasty);
+    assert_eq!(hasty, Err(ProposeError::DeadlineExceeded { sent: false }));
+    assert!(took < Duration::from_secs(2), "told after {took:?}");
+    assert_eq!(patient, Err(ProposeError::DeadlineExceeded { sent: false }));
     alone.shutdown().await;
 }
