@@ -309,6 +309,11 @@ async fn stop(engine: &Arc<Engine>, life: Life) {
     for task in &life.tasks {
         task.abort();
     }
+    // What was turned away meanwhile waits in a queue that nobody empties any more.
+    let left = std::mem::take(&mut *engine.settling.lock());
+    for waiting in engine.intake.close().into_iter().chain(left) {
+        engine.answer(waiting, Err(ProposeError::Shutdown));
+    }
     let last = engine.machine.checkpoint().await;
     if let Err(error) = last {
         tracing::warn!(%error, "the last checkpoint failed: the log is replayed at the next start");
