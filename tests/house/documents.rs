@@ -65,3 +65,24 @@ fn links_in_the_documents_lead_somewhere() {
         }
     }
 }
+
+#[test]
+fn every_reason_of_a_failure_is_in_the_reference() {
+    let root = super::root();
+    let source = std::fs::read_to_string(root.join("crates/wire/src/failure.rs"));
+    let source = source.expect("the reasons' source");
+    let reference = std::fs::read_to_string(root.join("docs/reference/requests.md"));
+    let reference = reference.expect("the reference of requests");
+    let reasons: Vec<&str> = source
+        .split_once("mod reason")
+        .expect("reasons have a module")
+        .1
+        .split("pub const ")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(": &str").map(|(name, _)| name))
+        .collect();
+    assert!(reasons.len() > 15, "only {reasons:?}: has the notation changed?");
+    for reason in reasons {
+        assert!(reference.contains(&format!("`{reason}`")), "{reason} is not explained");
+    }
+}
