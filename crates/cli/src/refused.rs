@@ -98,6 +98,7 @@ pub fn cause(cause: RevocationCause) -> &'static str {
         RevocationCause::Token => "TOKEN",
         RevocationCause::Reuse => "REUSE",
         RevocationCause::Cutoff => "CUTOFF",
+        RevocationCause::Reauthentication => "REAUTHENTICATION",
         _ => "OTHER",
     }
 }

@@ -85,6 +85,8 @@ pub enum Operation {
     Sweep(Sweep),
     /// Asks every replica to remember its digest at this position.
     DigestAt,
+    /// Kills what was made from an earlier authentication of a subject.
+    RequireReauthentication(RequireReauthentication),
 }
 
 /// See [`Operation::CreateTenant`].
@@ -295,6 +297,15 @@ pub struct RevokeWhere {
     pub client: Option<ClientId>,
     /// Families on this device.
     pub device: Option<DeviceId>,
+    /// Told to those whom it hits; free text.
+    pub reason: Option<Arc<str>>,
+}
+
+/// See [`Operation::RequireReauthentication`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequireReauthentication {
+    /// Who has to authenticate anew.
+    pub subject: SubjectId,
     /// Told to those whom it hits; free text.
     pub reason: Option<Arc<str>>,
 }

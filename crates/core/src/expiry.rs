@@ -80,7 +80,7 @@ pub(crate) fn sweep<T: Tables, R: Replies>(
 fn fate(kind: u8, row: &[u8], now: UnixMs) -> Result<Fate, TablesError> {
     let ends_at = match kind {
         kind::REPLY => decode_row::<Remembered>(row)?.forgotten_at(),
-        kind::CUTOFF => decode_row::<Cutoff>(row)?.ends_at(),
+        kind::CUTOFF | kind::REAUTHENTICATION => decode_row::<Cutoff>(row)?.ends_at(),
         kind::FAMILY => {
             let mut row: FamilyRow = decode_row(row)?;
             if now >= row.forgotten_at() {

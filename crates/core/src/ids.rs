@@ -141,6 +141,11 @@ text_id!(
     /// The device that a family was issued to, named by the authorization server.
     DeviceId, "device"
 );
+text_id!(
+    /// A single sign-on session at the authorization server (`sid`, OpenID Connect Front-Channel
+    /// Logout §3).
+    SessionId, "session"
+);
 
 /// Reads exactly `N` bytes, raw or as hexadecimal. One copy, where the derived code takes a step
 /// for each byte.

@@ -8,7 +8,7 @@
 //! unambiguous. Kinds below [`crate::tables::PINNED_END`] are kept in memory by the store. Rows
 //! that belong to no tenant carry the length 0, which no tenant has.
 
-use crate::ids::{FamilyId, RequestId, TenantId, UnixMs};
+use crate::ids::{FamilyId, RequestId, SubjectId, TenantId, UnixMs};
 use crate::tables::PINNED_END;
 
 /// Kinds of rows: the first byte of their keys. Numbers are never used again.
@@ -19,6 +19,8 @@ pub(crate) mod kind {
     pub(crate) const TENANT_KEYS: u8 = 0x02;
     /// A cutoff. Pinned.
     pub(crate) const CUTOFF: u8 = 0x03;
+    /// The newest call for authentication anew, of a subject. Pinned.
+    pub(crate) const REAUTHENTICATION: u8 = 0x05;
     /// A family of refresh tokens.
     pub(crate) const FAMILY: u8 = 0x40;
     /// A remembered reply.
@@ -27,7 +29,7 @@ pub(crate) mod kind {
     pub(crate) const EXPIRY: u8 = 0x42;
 }
 
-const _: () = assert!(kind::CUTOFF < PINNED_END && kind::FAMILY >= PINNED_END);
+const _: () = assert!(kind::REAUTHENTICATION < PINNED_END && kind::FAMILY >= PINNED_END);
 
 fn start(kind: u8, tenant: &TenantId, more: usize) -> Vec<u8> {
     let tenant = tenant.as_str().as_bytes();
@@ -52,12 +54,18 @@ pub(crate) fn tenant_keys(tenant: &TenantId) -> Vec<u8> {
 }
 
 /// The key of a cutoff: which roots it names, and their names.
-pub(crate) fn cutoff(tenant: &TenantId, mask: u8, names: [Option<&str>; 3]) -> Vec<u8> {
+pub(crate) fn cutoff(tenant: &TenantId, mask: u8, names: [Option<&str>; 4]) -> Vec<u8> {
     let mut key = start(kind::CUTOFF, tenant, 64);
     key.push(mask);
     for name in names.into_iter().flatten() {
         push_text(&mut key, name.as_bytes());
     }
+    key
+}
+
+pub(crate) fn reauthentication(tenant: &TenantId, subject: &SubjectId) -> Vec<u8> {
+    let mut key = start(kind::REAUTHENTICATION, tenant, 64);
+    push_text(&mut key, subject.as_str().as_bytes());
     key
 }
 

@@ -34,6 +34,7 @@ pub mod read;
 pub mod reply;
 mod request;
 mod revocation;
+mod roots;
 pub mod tables;
 mod tenant;
 pub mod token;

@@ -192,6 +192,9 @@ fn mutate<T: Tables, R: Replies>(
         (Operation::RevokeWhere(wish), Some(tenant)) => {
             revocation::revoke_where(turn, id, tenant, wish)?
         }
+        (Operation::RequireReauthentication(wish), Some(tenant)) => {
+            revocation::require_reauthentication(turn, id, tenant, wish)?
+        }
         (
             Operation::Rotate(_) | Operation::Touch(_) | Operation::Sweep(_) | Operation::DigestAt,
             _,

@@ -220,6 +220,8 @@ pub enum RevocationCause {
     Reuse,
     /// A cutoff (`RevokeWhere`).
     Cutoff,
+    /// The user has to authenticate anew (`RequireReauthentication`).
+    Reauthentication,
 }
 
 /// A spent token came back.
@@ -336,6 +338,11 @@ pub enum EventKind {
     KeyCompromised {
         /// Its number.
         kid: Kid,
+    },
+    /// A subject has to authenticate anew.
+    Reauthentication {
+        /// Who.
+        subject: SubjectId,
     },
 }
 

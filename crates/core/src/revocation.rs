@@ -1,8 +1,11 @@
 //! Cutoffs: one row that kills everything older than it, however much that is.
 //!
-//! A cutoff names all of some of {subject, client, device}, its *mask*; one that names none is the
-//! whole tenant's. It kills what has an origin strictly before its position: so a cut and a new
-//! family in the same entry work in either order. Nothing enumerates children.
+//! A cutoff names all of some of {subject, client, device, session}, its *mask*; one that names
+//! none is the whole tenant's. It kills what has an origin strictly before its position: so a cut
+//! and a new family in the same entry work in either order. Nothing enumerates children.
+//!
+//! A call for authentication anew is a cutoff of a subject that looks at `authenticated_at`, and
+//! leaves alone what does not say when its user was authenticated.
 //!
 //! A tenant's row says which masks were ever used, so that a check looks up only those, in memory.
 
@@ -12,12 +15,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::admission;
 use crate::codec::{decode_row, encode};
-use crate::command::RevokeWhere;
+use crate::command::{RequireReauthentication, RevokeWhere};
 use crate::expiry;
-use crate::ids::{ClientId, DeviceId, DurationMs, Position, SubjectId, TenantId, UnixMs};
+use crate::ids::{
+    ClientId, DeviceId, DurationMs, Position, SessionId, SubjectId, TenantId, UnixMs,
+};
 use crate::keys;
 use crate::limits;
 use crate::reply::{Done, EventKind, Refusal, Replies, RevocationCause, RevokedBy};
+use crate::roots::Roots;
 use crate::tables::{ReadTables, Tables, TablesError};
 use crate::tenant::{self, Tenant};
 use crate::turn::Turn;
@@ -42,24 +48,16 @@ impl Cutoff {
     }
 }
 
-/// The roots of a family that cutoffs may name, and how old it is.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Roots<'a> {
-    pub(crate) subject: &'a SubjectId,
-    pub(crate) client: &'a ClientId,
-    pub(crate) device: Option<&'a DeviceId>,
-    pub(crate) origin: Position,
-}
-
 const SUBJECT: u8 = 1;
 const CLIENT: u8 = 2;
 const DEVICE: u8 = 4;
-const MASKS: u8 = 8;
+const SESSION: u8 = 8;
+const MASKS: u8 = 16;
 
 /// The mask and the names under it.
-fn masked(names: [Option<&str>; 3], mask: u8) -> Option<[Option<&str>; 3]> {
-    let mut chosen = [None; 3];
-    for (place, bit) in [SUBJECT, CLIENT, DEVICE].into_iter().enumerate() {
+fn masked(names: [Option<&str>; 4], mask: u8) -> Option<[Option<&str>; 4]> {
+    let mut chosen = [None; 4];
+    for (place, bit) in [SUBJECT, CLIENT, DEVICE, SESSION].into_iter().enumerate() {
         if mask & bit != 0 {
             chosen[place] = Some(names[place]?);
         }
@@ -67,28 +65,59 @@ fn masked(names: [Option<&str>; 3], mask: u8) -> Option<[Option<&str>; 3]> {
     Some(chosen)
 }
 
+/// Puts the newest one under `key`.
+fn put<T: Tables, R: Replies>(
+    turn: &mut Turn<'_, T, R>,
+    key: Vec<u8>,
+    reason: Option<&Arc<str>>,
+) -> Result<(), TablesError> {
+    let old = turn.tables.get(&key)?;
+    if let Some(old) = &old {
+        let old: Cutoff = decode_row(old)?;
+        assert!(old.position < turn.position, "cutoffs only move forward");
+    }
+    let cutoff = Cutoff { position: turn.position, at: turn.now, reason: reason.cloned() };
+    expiry::schedule_new(turn, &key, old.as_ref(), cutoff.ends_at());
+    turn.put(key, old.as_ref(), encode(&cutoff));
+    Ok(())
+}
+
 /// The first cutoff that killed something with these roots, if one did.
 pub(crate) fn cut_by(
     tables: &impl ReadTables,
     id: &TenantId,
     tenant: &Tenant,
-    roots: Roots<'_>,
+    roots: &Roots<'_>,
     now: UnixMs,
 ) -> Result<Option<RevokedBy>, TablesError> {
-    let mut first: Option<Cutoff> = None;
-    let device = roots.device.map(DeviceId::as_str);
-    let names = [Some(roots.subject.as_str()), Some(roots.client.as_str()), device];
+    let mut first: Option<(RevocationCause, Cutoff)> = None;
+    let mut look = |key: &[u8], compared: Position, cause| {
+        let Some(row) = tables.get(key)? else { return Ok(()) };
+        let cutoff: Cutoff = decode_row(&row)?;
+        let kills = compared < cutoff.position && now < cutoff.ends_at();
+        if kills && first.as_ref().is_none_or(|(_, first)| cutoff.position < first.position) {
+            first = Some((cause, cutoff));
+        }
+        Ok::<_, TablesError>(())
+    };
+    let names = [
+        roots.subject.map(SubjectId::as_str),
+        roots.client.map(ClientId::as_str),
+        roots.device.map(DeviceId::as_str),
+        roots.session.map(SessionId::as_str),
+    ];
     for mask in (0..MASKS).filter(|mask| tenant.cutoff_masks & (1 << mask) != 0) {
         let Some(names) = masked(names, mask) else { continue };
-        let Some(row) = tables.get(&keys::cutoff(id, mask, names))? else { continue };
-        let cutoff: Cutoff = decode_row(&row)?;
-        let kills = roots.origin < cutoff.position && now < cutoff.ends_at();
-        if kills && first.as_ref().is_none_or(|first| cutoff.position < first.position) {
-            first = Some(cutoff);
-        }
+        look(&keys::cutoff(id, mask, names), roots.origin, RevocationCause::Cutoff)?;
     }
-    Ok(first.map(|Cutoff { position, at, reason }| RevokedBy {
-        cause: RevocationCause::Cutoff,
+    if let (true, Some(subject), Some(authenticated_at)) =
+        (tenant.reauthentications, roots.subject, roots.authenticated_at)
+    {
+        let key = keys::reauthentication(id, subject);
+        look(&key, authenticated_at, RevocationCause::Reauthentication)?;
+    }
+    Ok(first.map(|(cause, Cutoff { position, at, reason })| RevokedBy {
+        cause,
         position,
         at,
         reason,
@@ -109,23 +138,34 @@ pub(crate) fn revoke_where<T: Tables, R: Replies>(
         wish.subject.as_ref().map(SubjectId::as_str),
         wish.client.as_ref().map(ClientId::as_str),
         wish.device.as_ref().map(DeviceId::as_str),
+        None,
     ];
-    let named = names.iter().zip([SUBJECT, CLIENT, DEVICE]);
+    let named = names.iter().zip([SUBJECT, CLIENT, DEVICE, SESSION]);
     let mask = named.filter(|(name, _)| name.is_some()).map(|(_, bit)| bit).sum();
-    let key = keys::cutoff(id, mask, names);
-    let old = turn.tables.get(&key)?;
-    if let Some(old) = &old {
-        let old: Cutoff = decode_row(old)?;
-        assert!(old.position < turn.position, "cutoffs only move forward");
-    }
-    let cutoff = Cutoff { position: turn.position, at: turn.now, reason: wish.reason.clone() };
-    expiry::schedule_new(turn, &key, old.as_ref(), cutoff.ends_at());
-    turn.put(key, old.as_ref(), encode(&cutoff));
+    put(turn, keys::cutoff(id, mask, names), wish.reason.as_ref())?;
     if tenant.cutoff_masks & (1 << mask) == 0 {
         let cutoff_masks = tenant.cutoff_masks | (1 << mask);
         tenant::store(turn, id, &Tenant { cutoff_masks, ..tenant.clone() })?;
     }
     let (subject, client) = (wish.subject.clone(), wish.client.clone());
     turn.event(id, None, EventKind::Cutoff { subject, client, device: wish.device.clone() });
+    Ok(Ok(Done::Cut))
+}
+
+/// `RequireReauthentication`: one row, effective at its position.
+pub(crate) fn require_reauthentication<T: Tables, R: Replies>(
+    turn: &mut Turn<'_, T, R>,
+    id: &TenantId,
+    tenant: &Tenant,
+    wish: &RequireReauthentication,
+) -> Result<Result<Done, Refusal>, TablesError> {
+    if let Err(refusal) = admission::reason(wish.reason.as_ref()) {
+        return Ok(Err(refusal));
+    }
+    put(turn, keys::reauthentication(id, &wish.subject), wish.reason.as_ref())?;
+    if !tenant.reauthentications {
+        tenant::store(turn, id, &Tenant { reauthentications: true, ..tenant.clone() })?;
+    }
+    turn.event(id, None, EventKind::Reauthentication { subject: wish.subject.clone() });
     Ok(Ok(Done::Cut))
 }

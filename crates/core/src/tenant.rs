@@ -33,7 +33,9 @@ pub(crate) struct Tenant {
     pub(crate) compromised: Vec<Kid>,
     /// Which kinds of cutoffs were ever made: bit *m* is set if one with mask *m* was. A rotation
     /// looks up only those.
-    pub(crate) cutoff_masks: u8,
+    pub(crate) cutoff_masks: u16,
+    /// Whether any subject ever had to authenticate anew.
+    pub(crate) reauthentications: bool,
     pub(crate) created_at: UnixMs,
 }
 
@@ -121,6 +123,7 @@ pub(crate) fn create<T: Tables, R: Replies>(
         kid: FIRST_KID,
         compromised: Vec::new(),
         cutoff_masks: 0,
+        reauthentications: false,
         created_at: turn.now,
     };
     let first = KeyRow { kid: FIRST_KID, material: wish.key.clone(), retired_at: None };

@@ -128,6 +128,8 @@ fn operations() -> Vec<(&'static str, Operation)> {
         reason: None,
     };
     let client = ClientId::new("web").unwrap();
+    let subject = SubjectId::new("carol").unwrap();
+    let reauthenticate = RequireReauthentication { subject, reason: Some(Arc::from("risk")) };
     let tenant = CreateTenant { settings: settings.clone(), key };
     vec![
         ("create tenant", Operation::CreateTenant(tenant)),
@@ -146,6 +148,7 @@ fn operations() -> Vec<(&'static str, Operation)> {
         ("revoke where", Operation::RevokeWhere(cut)),
         ("sweep", Operation::Sweep(Sweep { rows_max: 10 })),
         ("digest", Operation::DigestAt),
+        ("require reauthentication", Operation::RequireReauthentication(reauthenticate)),
     ]
 }
 
@@ -169,10 +172,11 @@ fn entries_keep_their_bytes() {
     }
 }
 
-/// Every kind of row: a tenant, its keys, a cutoff, a family with a full ring, replies, the index.
+/// Every kind of row: a tenant, its keys, cutoffs, a family with a full ring, replies,
+/// the index.
 fn history() -> (Machine, MemTables) {
     let (mut machine, mut tables) = (Machine::new(), MemTables::new());
-    let order = [0, 2, 3, 4, 5, 5, 5, 5, 5, 5, 7, 10];
+    let order = [0, 2, 3, 4, 5, 5, 5, 5, 5, 5, 7, 10, 13];
     let mut replies = Ignored(Vec::new());
     for (at, operation) in order.into_iter().enumerate() {
         let what = match operation {

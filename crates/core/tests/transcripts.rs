@@ -77,6 +77,7 @@ transcripts! {
     a_family_spins: "a family spins.txt",
     a_family_is_revoked: "a family is revoked.txt",
     a_cutoff_kills_what_is_older: "a cutoff kills what is older.txt",
+    a_user_must_authenticate_anew: "a user must authenticate anew.txt",
     requests_have_names_and_ages: "requests have names and ages.txt",
     a_key_leaks: "a key leaks.txt",
     tenants_have_limits: "tenants have limits.txt",

@@ -88,6 +88,7 @@ fn revoked(by: &RevokedBy) -> v1::Revoked {
         RevocationCause::Token => Cause::Token,
         RevocationCause::Reuse => Cause::Reuse,
         RevocationCause::Cutoff => Cause::Cutoff,
+        RevocationCause::Reauthentication => Cause::Reauthentication,
         _ => Cause::Unspecified,
     };
     v1::Revoked {
@@ -244,6 +245,7 @@ fn revoked_from(pb: &v1::Revoked) -> Result<RevokedBy, Violation> {
         Ok(Cause::Token) => RevocationCause::Token,
         Ok(Cause::Reuse) => RevocationCause::Reuse,
         Ok(Cause::Cutoff) => RevocationCause::Cutoff,
+        Ok(Cause::Reauthentication) => RevocationCause::Reauthentication,
         Ok(Cause::Unspecified) | Err(_) => {
             let problem = format!("{} is unknown to this client", pb.cause);
             return Err(Violation::new("refusal.revoked.cause", problem));

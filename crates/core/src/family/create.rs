@@ -7,7 +7,7 @@ use crate::expiry;
 use crate::ids::{Generation, TenantId};
 use crate::keys;
 use crate::reply::{Done, FamilyCreated, Refusal, Replies};
-use crate::revocation::{self, Roots};
+use crate::roots;
 use crate::tables::{Tables, TablesError};
 use crate::tenant::Tenant;
 use crate::turn::Turn;
@@ -34,13 +34,11 @@ pub(crate) fn create<T: Tables, R: Replies>(
     if super::load(turn.tables, id, tenant, wish.family, turn.now)?.is_some() {
         return Ok(Err(Refusal::AlreadyExists));
     }
-    let device = wish.device.as_ref();
-    let roots = Roots { subject: &wish.subject, client: &wish.client, device, origin };
-    if let Some(by) = revocation::cut_by(turn.tables, id, tenant, roots, turn.now)? {
-        return Ok(Err(Refusal::Revoked(by)));
-    }
     let row = new_row(turn, tenant, wish);
     row.check();
+    if let Some(by) = roots::dead_by(turn.tables, id, tenant, &row.roots(), turn.now)? {
+        return Ok(Err(Refusal::Revoked(by)));
+    }
     expiry::schedule_new(turn, &key, old.as_ref(), next_visit(&row, turn.now));
     turn.put(key, old.as_ref(), encode(&row));
     Ok(Ok(Done::FamilyCreated(FamilyCreated {
@@ -83,6 +81,7 @@ fn new_row<T: Tables, R: Replies>(
         created: turn.position,
         created_at: now,
         origin: wish.authenticated_at.map_or(turn.position, |read| read.min(turn.position)),
+        authenticated_at: wish.authenticated_at,
         expires_at,
         idle,
         grace: wish.grace.unwrap_or(settings.grace_default),

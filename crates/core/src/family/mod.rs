@@ -19,7 +19,7 @@ use crate::codec::decode_row;
 use crate::ids::{FamilyId, TenantId, UnixMs};
 use crate::keys;
 use crate::reply::RevokedBy;
-use crate::revocation::{self, Roots};
+use crate::roots;
 use crate::tables::{ReadTables, TablesError};
 use crate::tenant::Tenant;
 
@@ -58,15 +58,8 @@ pub(crate) fn load(
     if now >= row.forgotten_at() {
         return Ok(None);
     }
-    let roots = Roots {
-        subject: &row.subject,
-        client: &row.client,
-        device: row.device.as_ref(),
-        origin: row.origin,
-    };
-    let cut = revocation::cut_by(tables, id, tenant, roots, now)?;
-    let own = row.dead.clone();
-    let revoked = own.into_iter().chain(cut).min_by_key(|by| by.position);
+    let dead = roots::dead_by(tables, id, tenant, &row.roots(), now)?;
+    let revoked = roots::first(row.dead.clone(), dead);
     Ok(Some(Loaded { key, bytes, row, revoked }))
 }
 

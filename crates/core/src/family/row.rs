@@ -21,6 +21,7 @@ use crate::ids::{
 };
 use crate::limits;
 use crate::reply::RevokedBy;
+use crate::roots::Roots;
 
 /// What is kept of a family.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,8 @@ pub(crate) struct FamilyRow {
     pub(crate) created_at: UnixMs,
     /// What cutoffs compare with: never after `created`.
     pub(crate) origin: Position,
+    /// When the user's credentials were checked, if the caller said so: never before `origin`.
+    pub(crate) authenticated_at: Option<Position>,
     pub(crate) expires_at: UnixMs,
     pub(crate) idle: DurationMs,
     pub(crate) grace: DurationMs,
@@ -102,6 +105,19 @@ impl FamilyRow {
         assert!(self.idle_expires_at <= self.expires_at, "idle outlives the family");
         assert!(self.origin <= self.created, "an origin can't come after what it made");
         assert!(self.head.seal.is_none() || !self.ring.is_empty(), "a seal for nobody");
+    }
+
+    /// What it hangs on.
+    pub(crate) fn roots(&self) -> Roots<'_> {
+        Roots {
+            subject: Some(&self.subject),
+            client: Some(&self.client),
+            device: self.device.as_ref(),
+            session: None,
+            family: None,
+            origin: self.origin,
+            authenticated_at: self.authenticated_at,
+        }
     }
 
     /// Where `token` is in the chain. Digests are compared in constant time.

@@ -7,6 +7,7 @@
 //! create f subject=alice client=web          a family; its first token is f.0
 //! rotate f.0 id=a age=5s client=web          its successor is f.1; `secret=` forges another
 //! touch f.1 · update f · revoke f · revoke-token f.0 · cut subject=alice · sweep 10
+//! reauthenticate alice                       what was authenticated before is dead
 //! key · compromise 1 · settings … · digest   maintenance
 //! show f · validate f.1 · rows · sealed f    reads
 //! one ; two                                  both in one entry
@@ -177,6 +178,7 @@ impl Story {
             1 => "tenants",
             2 => "keys",
             3 => "cutoffs",
+            5 => "reauthentications",
             0x40 => "families",
             0x41 => "replies",
             0x42 => "due",
@@ -257,6 +259,10 @@ impl Story {
                 client: client.unwrap_or_else(web),
             }),
             "cut" => Operation::RevokeWhere(RevokeWhere { subject, client, device, reason }),
+            "reauthenticate" => {
+                let subject = SubjectId::new(words.noun()).unwrap();
+                Operation::RequireReauthentication(RequireReauthentication { subject, reason })
+            }
             "sweep" => {
                 let rows_max = words.noun().parse().unwrap();
                 Operation::Sweep(Sweep { rows_max })

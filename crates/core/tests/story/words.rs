@@ -212,6 +212,7 @@ pub fn event(out: &mut String, event: &Event) {
             let text: String = named.map(|(kind, name)| format!(" {kind}={name}")).collect();
             writeln!(out, "cutoff{}", if text.is_empty() { " of the tenant" } else { &text })
         }
+        EventKind::Reauthentication { subject } => writeln!(out, "{subject} must log in anew"),
         EventKind::KeyCompromised { kid } => writeln!(out, "key {} is compromised", kid.0),
         other => writeln!(out, "{other:?}"),
     }

@@ -1,0 +1,89 @@
+//! Liveness roots: what a thing hangs on, and what killed it first.
+//!
+//! ```text
+//!   tenant ── subject, client, device ──► cutoffs, compared with the thing's origin
+//!                 └──────────────────────► re-authentication, compared with authenticated_at
+//!   session, family ─────────────────────► their own rows, and so their own roots
+//! ```
+//!
+//! A family, a session and a record name the roots that they have. [`dead_by`] is the one rule that
+//! judges all of them: who revokes writes one row, and nobody enumerates children.
+//!
+//! An **origin** is the oldest position among what a thing was made from: the code or record that
+//! was consumed, the session it is bound to, the position that was read when the user's credentials
+//! were checked; else its own creation. So a thief who holds a session or a code from before a
+//! revocation can make nothing that outlives it.
+//!
+//! A tenant's row says which kinds of revocations were ever made there: only those are looked up,
+//! in memory.
+
+use crate::family;
+use crate::ids::{ClientId, DeviceId, FamilyId, Position, SessionId, SubjectId, TenantId, UnixMs};
+use crate::reply::{Refusal, RevocationCause, RevokedBy};
+use crate::revocation;
+use crate::tables::{ReadTables, TablesError};
+use crate::tenant::Tenant;
+
+/// What a thing hangs on. What it doesn't name can't kill it; its tenant always can.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Roots<'a> {
+    pub(crate) subject: Option<&'a SubjectId>,
+    pub(crate) client: Option<&'a ClientId>,
+    pub(crate) device: Option<&'a DeviceId>,
+    /// The session that it is bound to, or itself.
+    pub(crate) session: Option<&'a SessionId>,
+    /// The family that it was made by or for. A family doesn't name itself here.
+    pub(crate) family: Option<FamilyId>,
+    /// What cutoffs compare with: the oldest of what it was made from.
+    pub(crate) origin: Position,
+    /// When the user's credentials were checked, as a position, if the thing knows: what
+    /// re-authentication compares with.
+    pub(crate) authenticated_at: Option<Position>,
+}
+
+/// The first of two deaths. The clock never runs back, so time orders as positions do; and what
+/// ended by the clock has no position.
+pub(crate) fn first(one: Option<RevokedBy>, other: Option<RevokedBy>) -> Option<RevokedBy> {
+    one.into_iter().chain(other).min_by_key(|by| (by.at, by.position))
+}
+
+/// What killed a thing with these roots: the first of all causes in the order of positions.
+/// `None` if none of them is dead.
+pub(crate) fn dead_by(
+    tables: &impl ReadTables,
+    id: &TenantId,
+    tenant: &Tenant,
+    roots: &Roots<'_>,
+    now: UnixMs,
+) -> Result<Option<RevokedBy>, TablesError> {
+    let mut dead = revocation::cut_by(tables, id, tenant, roots, now)?;
+    if let Some(family) = roots.family {
+        dead = first(dead, family_ended(tables, id, tenant, family, now)?);
+    }
+    Ok(dead)
+}
+
+/// How a family ended, for what hangs on it: killed, expired or forgotten.
+fn family_ended(
+    tables: &impl ReadTables,
+    id: &TenantId,
+    tenant: &Tenant,
+    family: FamilyId,
+    now: UnixMs,
+) -> Result<Option<RevokedBy>, TablesError> {
+    let by_itself = |at| RevokedBy {
+        cause: RevocationCause::Family,
+        position: Position::default(),
+        at,
+        reason: None,
+    };
+    let Some(loaded) = family::load(tables, id, tenant, family, now)? else {
+        return Ok(Some(by_itself(UnixMs::default())));
+    };
+    Ok(match loaded.standing(now, now).refusal() {
+        None => None,
+        Some(Refusal::Revoked(by)) => Some(by),
+        Some(Refusal::Expired { idle, .. }) => Some(by_itself(idle)),
+        Some(_) => Some(by_itself(UnixMs::default())),
+    })
+}
