@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use jeton_client::admin::ClusterStatus;
-use jeton_client::{Check, Cut, Validation};
+use jeton_client::{Check, Client, Config, Cut, Validation};
 use jeton_core::reply::Refusal;
 use tokio::time::Instant;
 
@@ -73,6 +73,42 @@ async fn a_node_fed_by_a_base_file_serves_and_votes() -> Result<()> {
     let Validation::Refused(Refusal::Revoked(by)) = read else { bail!("{read:?}") };
     ensure!(by.position == cut, "revoked at {:?}, not {cut:?}", by.position);
     println!("{} rotations", load.stop().await?);
+    world.cluster.stop_all(PATIENCE).await
+}
+
+#[tokio::test]
+async fn changes_of_members_sent_to_a_follower_are_made_by_the_leader() -> Result<()> {
+    let mut world = World::new(&[]).await?;
+    let new = world.cluster.grow()?;
+    let address = world.cluster.peer_address(new);
+    let (leader, _) = of_leader(&world).await?;
+    let follower = world.cluster.endpoints()[(leader + 1) % 3].clone();
+    // It is told of the follower alone, and finds the leader by what that says.
+    let client = Client::connect(Config::new([&follower])).await?;
+    let admin = client.admin();
+    let deadline = Instant::now() + PATIENCE;
+    let id = loop {
+        match admin.add_member(&address, false, PATIENCE).await {
+            Ok(id) => break id,
+            // It may not listen yet.
+            Err(error) if Instant::now() > deadline => return Err(error.into()),
+            Err(_) => tokio::time::sleep(POLL).await,
+        }
+    };
+    world.cluster.wait_node_ready(new, Instant::now() + COME_UP).await?;
+    admin.promote_member(id, PATIENCE).await?;
+    ensure!(voters(&world).await?.contains(&id), "it does not vote");
+    // The client remembers who led; after this it is told by the former leader.
+    let heir = world.cluster.status((leader + 2) % 3).await?.node_id;
+    ensure!(admin.transfer_leader(Some(heir), PATIENCE).await? == heir, "another one leads");
+    admin.remove_member(id, PATIENCE).await?;
+    ensure!(!voters(&world).await?.contains(&id), "it still votes");
+    // Where the client may not go, it says what stands in the way, and nothing has happened.
+    let (leader, _) = of_leader(&world).await?;
+    let pinned = world.cluster.client((leader + 1) % 3)?.admin();
+    let error = pinned.transfer_leader(None, Duration::from_secs(1)).await.unwrap_err();
+    ensure!(!error.outcome_unknown(), "{error}");
+    ensure!(error.to_string().contains(&world.cluster.endpoints()[leader]), "{error}");
     world.cluster.stop_all(PATIENCE).await
 }
 

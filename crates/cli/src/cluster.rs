@@ -17,6 +17,8 @@ Examples:
   jeton cluster transfer-leader 2
   jeton cluster remove 4                      for good: its id is never used again
 
+Members are changed by the leader; any node says where it is, so any will do as the endpoint.
+
 A new cluster needs none of these: start every node with the same --bootstrap-expect and --join.";
 
 /// See [`crate::args::Command::Cluster`].
@@ -75,13 +77,7 @@ pub enum ClusterCommand {
 
 /// Runs it.
 pub async fn run(args: ClusterArgs, format: Format) -> anyhow::Result<Exit> {
-    let client = match args.command {
-        ClusterCommand::Init | ClusterCommand::Status | ClusterCommand::Checkpoint { .. } => {
-            connect::client(&args.connection).await?
-        }
-        _ => connect::leader(&args.connection).await?,
-    };
-    let admin = client.admin();
+    let admin = connect::client(&args.connection).await?.admin();
     let timeout = args.connection.timeout;
     let done = match args.command {
         ClusterCommand::Status => {

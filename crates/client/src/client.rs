@@ -16,8 +16,8 @@ use crate::id::IntoId;
 use crate::tenant::Tenant;
 use crate::transport::call::{Attempt, CallError};
 use crate::transport::node::Node;
-use crate::transport::retry::{Next, Repeat, Retry};
-use crate::transport::router::Router;
+use crate::transport::retry::{Judged, Next, Repeat, Retry};
+use crate::transport::router::{Router, Toward};
 
 /// When a call has to be over. Every call has one: give a `Duration` from now, or an
 /// [`Instant`] that several calls share.
@@ -122,13 +122,14 @@ impl Client {
             let request = make();
             async move { node.call(request, attempt).await }
         };
-        self.repeat(repeat, deadline, attempt).await
+        self.repeat(Toward::Any, repeat, deadline, attempt).await
     }
 
     /// Repeats `attempt` on one node after the other, as far as that is safe, until it is answered
-    /// or the deadline passes.
+    /// or the deadline passes. `toward` says where the first attempt goes.
     pub(crate) async fn repeat<T, F, A>(
         &self,
+        toward: Toward,
         repeat: Repeat,
         deadline: Deadline,
         attempt: F,
@@ -140,9 +141,14 @@ impl Client {
         let first = Instant::now();
         let mut retry = Retry::new(self.router.config(), repeat, deadline.0);
         let mut now = first;
+        let mut place = self.router.first(toward);
         loop {
             let times = Attempt { first, deadline: retry.begin(now) };
-            let (node, result) = match self.router.node(times.deadline).await {
+            let reached = match place.take() {
+                Some(leader) => self.router.node_at(&leader, times.deadline).await,
+                None => self.router.node(times.deadline).await,
+            };
+            let (node, result) = match reached {
                 Ok(node) => {
                     let result = attempt(Arc::clone(&node), times).await;
                     (Some(node), result)
@@ -154,16 +160,40 @@ impl Client {
                 Err(error) => error,
             };
             tracing::debug!(?error, "an attempt gave no answer");
-            match retry.judge(error, Instant::now()) {
-                Next::Stop(error) => return Err(error),
-                Next::Again { pause, elsewhere } => {
-                    if let Some(node) = node.filter(|_| elsewhere) {
-                        self.router.leave(&node);
-                    }
-                    tokio::time::sleep(pause).await;
-                }
-            }
+            let judged = retry.judge(error, Instant::now());
+            let (leader, pause) = self.turn(&mut retry, judged, node.as_ref(), deadline).await?;
+            place = leader;
+            tokio::time::sleep(pause).await;
             now = Instant::now();
+        }
+    }
+
+    /// Leaves the node that failed, if need be. Says where the leader is that the failure named, if
+    /// the next attempt is to go there, and what to wait for first.
+    async fn turn(
+        &self,
+        retry: &mut Retry<'_>,
+        judged: Judged,
+        node: Option<&Arc<Node>>,
+        deadline: Deadline,
+    ) -> Result<(Option<Arc<str>>, Duration), Error> {
+        if let (Some(hop), Some(node)) = (judged.hop, node)
+            && let Some(leader) = self.router.follow(&hop.address, node, deadline.0).await
+        {
+            retry.followed();
+            if hop.leave {
+                self.router.leave(node);
+            }
+            return Ok((Some(leader), hop.pause));
+        }
+        match judged.next {
+            Next::Stop(error) => Err(error),
+            Next::Again { pause, elsewhere } => {
+                if let Some(node) = node.filter(|_| elsewhere) {
+                    self.router.leave(node);
+                }
+                Ok((None, pause))
+            }
         }
     }
 }

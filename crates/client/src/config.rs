@@ -9,6 +9,20 @@ use crate::error::{Error, Violation};
 /// Most endpoints that a client keeps, those that it learned about included.
 pub(crate) const ENDPOINTS_MAX: usize = 64;
 
+/// Which addresses a client may connect to.
+///
+/// A node that can't do what it was asked says where the leader is, and the client goes there. That
+/// word alone is not trusted: a failure might come from anybody on the way, and send the client and
+/// its tokens' digests elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Those that it was configured with, and those that the status of a node it is connected to
+    /// names as a member's client address.
+    Members,
+    /// Those that it was configured with, as they are written there, and no others.
+    Configured,
+}
+
 /// How to reach a cluster. Every node serves everything, so any of them will do; with several, the
 /// client goes on with another one when the one it talks to fails.
 ///
@@ -30,6 +44,8 @@ pub struct Config {
     pub(crate) backoff_max: Duration,
     pub(crate) unary: bool,
     pub(crate) prefer_leader: bool,
+    pub(crate) reach: Reach,
+    pub(crate) hint_lifetime: Duration,
     pub(crate) entropy: Arc<dyn Entropy>,
 }
 
@@ -50,6 +66,8 @@ impl Config {
             backoff_max: Duration::from_millis(200),
             unary: false,
             prefer_leader: false,
+            reach: Reach::Members,
+            hint_lifetime: Duration::from_secs(5),
             entropy: Arc::new(OsEntropy),
         }
     }
@@ -98,10 +116,29 @@ impl Config {
     }
 
     /// Finds out which node leads, and talks to that one while it can be reached: saves the hop
-    /// from the others to the leader. Default off: clients spread over all endpoints.
+    /// from the others to the leader. It is asked for once a second, and failures that name the
+    /// leader count, too. Default off: clients spread over all endpoints.
     #[must_use]
     pub fn prefer_leader(mut self, prefer: bool) -> Self {
         self.prefer_leader = prefer;
+        self
+    }
+
+    /// Which addresses the client may connect to. Default [`Reach::Members`]. Set
+    /// [`Reach::Configured`] where the addresses that members know each other by lead elsewhere:
+    /// through an address translation, a tunnel, or a firewall that lets single nodes through.
+    #[must_use]
+    pub fn reach(mut self, reach: Reach) -> Self {
+        self.reach = reach;
+        self
+    }
+
+    /// How long it is remembered who leads after a node named the leader: for that time, changes of
+    /// members go straight there, and with [`Config::prefer_leader`] everything does. Default 5 s;
+    /// zero uses what a failure says for the next attempt at the same operation only.
+    #[must_use]
+    pub fn hint_lifetime(mut self, lifetime: Duration) -> Self {
+        self.hint_lifetime = lifetime;
         self
     }
 
@@ -154,6 +191,8 @@ impl std::fmt::Debug for Config {
             .field("backoff_max", &self.backoff_max)
             .field("unary", &self.unary)
             .field("prefer_leader", &self.prefer_leader)
+            .field("reach", &self.reach)
+            .field("hint_lifetime", &self.hint_lifetime)
             .finish_non_exhaustive()
     }
 }

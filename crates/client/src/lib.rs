@@ -50,7 +50,7 @@ mod words;
 
 pub use answer::{Read, Revocation, Revoked, Rotation, Updated, Validation};
 pub use client::{Client, Deadline};
-pub use config::Config;
+pub use config::{Config, Reach};
 pub use entropy::{Entropy, EntropyError, OsEntropy, SeededEntropy};
 pub use error::{Error, Violation};
 pub use family::{Check, Cut, FamilyUpdate, NewFamily, RotateContext};

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use jeton_client::admin::ClusterStatus;
-use jeton_client::{Client, Config};
+use jeton_client::{Client, Config, Reach};
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
@@ -231,7 +231,7 @@ impl Cluster {
     async fn connect(&mut self, node: usize) {
         let node = &mut self.nodes[node];
         if node.client.is_none() {
-            let config = Config::new([node.client_address.to_string()]);
+            let config = Config::new([node.client_address.to_string()]).reach(Reach::Configured);
             node.client = Client::connect(config).await.ok();
         }
     }

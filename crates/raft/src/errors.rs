@@ -168,6 +168,9 @@ pub enum MembersError {
     /// What was asked would leave no voter, or is no change at all.
     #[error("{0}")]
     Refused(String),
+    /// Leadership moved while the change was made; the next leader may finish it.
+    #[error("the leader changed meanwhile; the change may still happen: look at the status")]
+    InDoubt,
     /// The deadline passed; the change may still happen.
     #[error("the deadline passed; the change may still happen: look at the status")]
     DeadlineExceeded,

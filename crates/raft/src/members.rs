@@ -27,15 +27,21 @@ const TRANSFER_WAIT: Duration = Duration::from_secs(2);
 /// A peer that was heard of within this time may be handed leadership.
 const HEARD_WITHIN: Duration = Duration::from_secs(3);
 
+/// A member that has not said where its clients reach it can't be recommended to them.
+fn leads_elsewhere(leader: Option<Member>) -> MembersError {
+    let leader = leader.map(|member| member.client_addr).filter(|address| !address.is_empty());
+    MembersError::NotLeader { leader }
+}
+
 type WriteError = RaftError<TypeConfig, ClientWriteError<TypeConfig>>;
 
 impl Engine {
     fn not_leader(&self) -> MembersError {
         let leader = match self.standing().role {
-            Role::Follower { member, .. } => Some(member.client_addr),
+            Role::Follower { member, .. } => Some(member),
             Role::Leader | Role::Nobody => None,
         };
-        MembersError::NotLeader { leader }
+        leads_elsewhere(leader)
     }
 
     fn refused(&self, error: WriteError) -> MembersError {
@@ -47,7 +53,15 @@ impl Engine {
                 }
                 other => MembersError::Refused(other.to_string()),
             },
-            RaftError::APIError(_) => self.not_leader(),
+            // It may know better than the standing, which follows a moment later.
+            RaftError::APIError(ClientWriteError::ForwardToLeader(forward)) => {
+                match forward.leader_node.filter(|_| forward.leader_id != Some(self.id)) {
+                    Some(leader) => leads_elsewhere(Some(leader)),
+                    None => self.not_leader(),
+                }
+            }
+            RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => MembersError::InDoubt,
+            RaftError::APIError(other) => MembersError::Refused(other.to_string()),
             RaftError::Fatal(fatal) => MembersError::Refused(fatal.to_string()),
         }
     }
@@ -152,10 +166,13 @@ impl Engine {
         deadline: Instant,
     ) -> Result<(), MembersError> {
         let changed = timeout_at(deadline, self.raft.change_membership(change, false)).await;
-        changed
-            .map_err(|_| MembersError::DeadlineExceeded)?
-            .map_err(|error| self.refused(error))?;
-        Ok(())
+        let changed = changed.map_err(|_| MembersError::DeadlineExceeded)?;
+        match changed.map_err(|error| self.refused(error)) {
+            Ok(_) => Ok(()),
+            // It takes two entries, and the error doesn't say which of them found no leader here.
+            Err(MembersError::NotLeader { .. }) => Err(MembersError::InDoubt),
+            Err(error) => Err(error),
+        }
     }
 
     /// Entries that `node` lacks, if this node leads and has heard of it.

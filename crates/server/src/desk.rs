@@ -93,7 +93,7 @@ impl Desk {
         asking: &mut Vec<Asking>,
     ) -> Result<(), Failure> {
         if self.draining.load(Ordering::Acquire) {
-            return Err(failures::shutting_down());
+            return Err(failures::shutting_down().leader(self.leader()));
         }
         let deadline = received + decode::deadline(operation.deadline_ms)?;
         let times = Times { received, deadline };
@@ -289,10 +289,10 @@ impl Desk {
         }
     }
 
-    /// The leader's client address, if this node knows it.
+    /// The leader's client address, if this node knows it and does not lead itself.
     pub(crate) fn leader(&self) -> Option<String> {
         let status = self.node.status();
-        let leader = status.leader?;
+        let leader = status.leader.filter(|leader| *leader != status.node)?;
         let member = status.members.into_iter().find(|member| member.id == leader)?;
         Some(member.member.client_addr)
     }

@@ -8,7 +8,11 @@
 //! | overloaded | `RESOURCE_EXHAUSTED`, `RetryInfo` | `OVERLOADED` | yes |
 //! | too large | `INVALID_ARGUMENT` | `TOO_LARGE` | yes |
 //! | stopping | `UNAVAILABLE` | `SHUTTING_DOWN` | yes |
+//! | does not lead | `UNAVAILABLE` | `NOT_LEADER` | yes |
 //! | does not serve | `UNAVAILABLE` | `STORAGE_FAILED` | no |
+//!
+//! All that another node might do better names the leader, if this node knows one that is not
+//! itself: `ErrorInfo.metadata["leader"]`, its client address.
 
 use std::time::Duration;
 
@@ -16,6 +20,9 @@ use jeton_raft::{MembersError, ProposeError, ReadError};
 use jeton_wire::Failure;
 use jeton_wire::failure::reason;
 use tonic::Code;
+
+/// When to try again if there is no leader: about as long as an election takes.
+const NO_LEADER_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why a command has no reply. `leader` is the client address of the leader, if it is known.
 pub(crate) fn of_proposal(error: &ProposeError, leader: Option<String>) -> Failure {
@@ -77,13 +84,16 @@ pub(crate) fn of_members(error: &MembersError) -> Failure {
     let words = error.to_string();
     match error {
         MembersError::NotLeader { leader } => {
-            Failure::new(Code::FailedPrecondition, reason::NOT_POSSIBLE_NOW, words)
-                .not_executed()
-                .leader(leader.clone())
+            let failure = Failure::new(Code::Unavailable, reason::NOT_LEADER, words).not_executed();
+            match leader {
+                Some(_) => failure.leader(leader.clone()),
+                None => failure.retry_after(NO_LEADER_PAUSE),
+            }
         }
         MembersError::Unknown(_) => {
             Failure::new(Code::NotFound, reason::NOT_FOUND, words).not_executed()
         }
+        MembersError::InDoubt => Failure::new(Code::Unavailable, reason::OUTCOME_UNKNOWN, words),
         MembersError::DeadlineExceeded => {
             Failure::new(Code::DeadlineExceeded, reason::DEADLINE_EXCEEDED, words)
         }

@@ -16,7 +16,7 @@ use crate::pb::v1;
 /// The domain of all reasons, as in `google.rpc.ErrorInfo`.
 pub const DOMAIN: &str = "jeton";
 
-/// Metadata key: client address of the node that leads, if this one knows it.
+/// Metadata key: client address of the node that leads, if this one knows it and is another.
 pub const LEADER: &str = "leader";
 
 /// Reasons, stable: programs may compare them.
@@ -47,6 +47,8 @@ pub mod reason {
     pub const SHUTTING_DOWN: &str = "SHUTTING_DOWN";
     /// The node's storage failed and it has stopped.
     pub const STORAGE_FAILED: &str = "STORAGE_FAILED";
+    /// Only the leader does this, and this node does not lead: ask the one in [`super::LEADER`].
+    pub const NOT_LEADER: &str = "NOT_LEADER";
     /// The operation does not fit the state of the cluster.
     pub const NOT_POSSIBLE_NOW: &str = "NOT_POSSIBLE_NOW";
     /// No such thing.
@@ -125,7 +127,7 @@ impl Failure {
     /// Adds the client address of the leader, if it is known.
     #[must_use]
     pub fn leader(mut self, address: Option<String>) -> Self {
-        if let Some(address) = address {
+        if let Some(address) = address.filter(|address| !address.is_empty()) {
             self.metadata.insert(LEADER.to_owned(), address);
         }
         self

@@ -3,6 +3,10 @@
 //! Calls about the whole cluster may go to any node. `status`, `init` and `checkpoint` are about
 //! the node that answers: connect to that one alone to be sure which it is.
 //!
+//! Changes of members and transfers of leadership are made by the leader alone. Whichever node they
+//! are sent to, the client finds the leader by what the others say (see
+//! [`Reach`](crate::Reach)) and remembers it for the next one.
+//!
 //! Tenants and their keys are changed under a name, and repeated like every mutation. Changes of
 //! members have no name: they are repeated only while they certainly did not happen; otherwise the
 //! error says that the outcome is unknown, and the status shows what became of it.
@@ -31,6 +35,7 @@ use crate::error::Error;
 use crate::id::IntoId;
 use crate::transport::call::{Attempt, CallError};
 use crate::transport::retry::Repeat;
+use crate::transport::router::Toward;
 use crate::transport::unary::error_of;
 
 /// Operators' calls. See the module's page for which node they go to.
@@ -135,7 +140,7 @@ impl Admin {
                 .add_member(stamp.request(pb::AddMemberRequest { peer_address, voter }))
                 .await
         };
-        Ok(self.call(Repeat::Never, deadline, call).await?.node_id)
+        Ok(self.lead(deadline, call).await?.node_id)
     }
 
     /// Makes a learner a voter.
@@ -152,7 +157,7 @@ impl Admin {
                 .promote_member(stamp.request(pb::PromoteMemberRequest { node_id }))
                 .await
         };
-        self.call(Repeat::Never, deadline, call).await.map(|_| ())
+        self.lead(deadline, call).await.map(|_| ())
     }
 
     /// Removes a member for good: its id is never used again.
@@ -169,7 +174,7 @@ impl Admin {
                 .remove_member(stamp.request(pb::RemoveMemberRequest { node_id }))
                 .await
         };
-        self.call(Repeat::Never, deadline, call).await.map(|_| ())
+        self.lead(deadline, call).await.map(|_| ())
     }
 
     /// Hands leadership to a voter; to the most advanced one if none is named. Answers who leads
@@ -188,7 +193,7 @@ impl Admin {
                 .transfer_leader(stamp.request(pb::TransferLeaderRequest { node_id }))
                 .await
         };
-        Ok(self.call(Repeat::Never, deadline, call).await?.leader_id)
+        Ok(self.lead(deadline, call).await?.leader_id)
     }
 
     /// Writes a checkpoint on the node that answers; with `base` also a base file, and purges the
@@ -352,11 +357,34 @@ impl Admin {
         self.call(Repeat::Named, deadline, call).await.map(|_| ())
     }
 
-    /// One call, repeated as far as that is safe.
+    /// One call to whichever node, repeated as far as that is safe.
     async fn call<T, F, C>(
         &self,
         repeat: Repeat,
         deadline: impl Into<Deadline>,
+        call: F,
+    ) -> Result<T, Error>
+    where
+        F: Fn(Channel, Stamp) -> C,
+        C: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.send(Toward::Any, repeat, deadline.into(), call).await
+    }
+
+    /// One call that only the leader takes, repeated while it certainly did not happen.
+    async fn lead<T, F, C>(&self, deadline: impl Into<Deadline>, call: F) -> Result<T, Error>
+    where
+        F: Fn(Channel, Stamp) -> C,
+        C: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.send(Toward::Leader, Repeat::Never, deadline.into(), call).await
+    }
+
+    async fn send<T, F, C>(
+        &self,
+        toward: Toward,
+        repeat: Repeat,
+        deadline: Deadline,
         call: F,
     ) -> Result<T, Error>
     where
@@ -376,7 +404,7 @@ impl Admin {
                 }
             }
         };
-        self.client.repeat(repeat, deadline.into(), attempt).await
+        self.client.repeat(toward, repeat, deadline, attempt).await
     }
 
     fn request_id(&self) -> Result<Bytes, Error> {

@@ -8,6 +8,7 @@
 //! * [`pipe`]: many operations on one stream, answered in any order.
 //! * [`node`]: the connection to one endpoint: its pipe, or unary calls.
 //! * [`router`]: which endpoint to use, and when to leave it.
+//! * [`hints`]: who leads, as the nodes said, and whether to go there.
 //! * [`retry`]: what may be repeated, when, and what to say in the end.
 //!
 //! What a break leaves behind: operations that had not left are known not to have happened;
@@ -16,6 +17,7 @@
 //! must survive its own crash chooses the request id itself and keeps it.
 
 pub(crate) mod call;
+pub(crate) mod hints;
 pub(crate) mod node;
 pub(crate) mod pipe;
 pub(crate) mod retry;

@@ -6,6 +6,7 @@
 //! | connection broke, or the attempt's time is over | if it has a name or is a read | yes |
 //! | `UNAVAILABLE`, `DEADLINE_EXCEEDED`, `CANCELLED` | the same | yes |
 //! | the family's rotation limit | after an attempt that may have happened | – |
+//! | one of these, and it names a leader | at once, there (see below) | the same |
 //! | anything else | no | as before; yes if it is `INTERNAL` |
 //!
 //! Once an attempt may have happened, no later failure takes that back: the first one may still be
@@ -13,11 +14,17 @@
 //!
 //! Pauses are random below a bound that doubles, so that many clients of one failed node don't come
 //! back together. Where the cluster names a pause (`RetryInfo`), it is kept.
+//!
+//! A failure may name the leader. Then the next attempt goes there without a pause, since a pause
+//! is meant for whoever asks the same node again. Leaders change, so the one that was named may
+//! name another one: before those further hops the ordinary pause is kept, and after [`HOPS_MAX`]
+//! of them the endpoints are tried in turn again. Two nodes that name each other thus make no tight
+//! loop.
 
 use std::time::Duration;
 
 use jeton_wire::Failure;
-use jeton_wire::failure::reason;
+use jeton_wire::failure::{LEADER, reason};
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -37,7 +44,30 @@ pub(crate) enum Repeat {
     Never,
 }
 
+/// How often one operation goes where a failure pointed.
+pub(crate) const HOPS_MAX: u32 = 3;
+
 /// What to do after an attempt that gave no answer.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    /// Where to try again, if one may go there.
+    pub hop: Option<Hop>,
+    /// What to do otherwise.
+    pub next: Next,
+}
+
+/// The leader is elsewhere.
+#[derive(Debug)]
+pub(crate) struct Hop {
+    /// Its client address, as the failure names it.
+    pub address: String,
+    /// What to wait for first.
+    pub pause: Duration,
+    /// Whether the node that failed is of no use for other operations either.
+    pub leave: bool,
+}
+
+/// What to do after an attempt that gave no answer, if nobody is known who could do better.
 #[derive(Debug)]
 pub(crate) enum Next {
     /// Try again.
@@ -57,6 +87,8 @@ pub(crate) struct Retry<'a> {
     repeat: Repeat,
     deadline: Instant,
     attempts: u32,
+    /// How often it went where a failure pointed.
+    hops: u32,
     /// Whether any attempt found a node.
     reached: bool,
     /// Whether any attempt may have happened.
@@ -66,7 +98,7 @@ pub(crate) struct Retry<'a> {
 impl<'a> Retry<'a> {
     /// No attempt yet.
     pub fn new(config: &'a Config, repeat: Repeat, deadline: Instant) -> Self {
-        Self { config, repeat, deadline, attempts: 0, reached: false, unknown: false }
+        Self { config, repeat, deadline, attempts: 0, hops: 0, reached: false, unknown: false }
     }
 
     /// Begins an attempt; says when it ends.
@@ -76,9 +108,14 @@ impl<'a> Retry<'a> {
         now.checked_add(doubled).map_or(self.deadline, |end| end.min(self.deadline))
     }
 
+    /// The next attempt goes where the failure pointed.
+    pub fn followed(&mut self) {
+        self.hops += 1;
+    }
+
     /// Judges what came instead of an answer.
-    pub fn judge(&mut self, error: CallError, now: Instant) -> Next {
-        match error {
+    pub fn judge(&mut self, error: CallError, now: Instant) -> Judged {
+        let next = match error {
             CallError::NotSent(why) => self.again(None, true, why.to_string(), now),
             CallError::Lost(why) => {
                 self.may_have_happened();
@@ -98,11 +135,12 @@ impl<'a> Retry<'a> {
                 self.again(None, false, format!("{max} operations are outstanding"), now)
             }
             CallError::Garbled(what) => Next::Stop(Error::Protocol { what }),
-            CallError::Failed(failure) => self.judge_failure(failure, now),
-        }
+            CallError::Failed(failure) => return self.judge_failure(failure, now),
+        };
+        Judged { hop: None, next }
     }
 
-    fn judge_failure(&mut self, failure: Failure, now: Instant) -> Next {
+    fn judge_failure(&mut self, mut failure: Failure, now: Instant) -> Judged {
         self.reached = true;
         let overloaded =
             failure.code == Code::ResourceExhausted && failure.reason != reason::RATE_LIMITED;
@@ -113,10 +151,28 @@ impl<'a> Retry<'a> {
         }
         let limited = failure.reason == reason::RATE_LIMITED;
         if passing || overloaded || (limited && self.unknown) {
+            let leader = failure.metadata.remove(LEADER).filter(|_| passing);
+            let leave = failure.reason != reason::NOT_LEADER;
             // Another node may have what this one lacks; a limit is the same everywhere.
-            return self.again(failure.retry_after, passing, failure.message.into_owned(), now);
+            let next = self.again(failure.retry_after, passing, failure.message.into_owned(), now);
+            let hop = leader.and_then(|address| self.hop(address, leave, &next, now));
+            return Judged { hop, next };
         }
-        Next::Stop(self.error_of(failure))
+        Judged { hop: None, next: Next::Stop(self.error_of(failure)) }
+    }
+
+    /// How to go to the leader, if that is allowed and there is time for it.
+    fn hop(&self, address: String, leave: bool, next: &Next, now: Instant) -> Option<Hop> {
+        let repeatable = self.repeat != Repeat::Never || !self.unknown;
+        if !repeatable || self.hops >= HOPS_MAX || now >= self.deadline {
+            return None;
+        }
+        let pause = match next {
+            _ if self.hops == 0 => Duration::ZERO,
+            Next::Again { pause, .. } => *pause,
+            Next::Stop(_) => return None,
+        };
+        Some(Hop { address, pause, leave })
     }
 
     fn again(

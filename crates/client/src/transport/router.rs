@@ -3,17 +3,21 @@
 //! One node is *current*, and everything goes there, so that one stream carries it all. When it
 //! breaks or says that it can't serve, the next endpoint becomes current; connections that still
 //! work are kept for coming back. With `prefer_leader`, a scout asks once a second who leads, and
-//! makes that node current.
+//! makes that node current; so does a failure that names the leader.
+//!
+//! Without it, an operation whose failure names the leader goes there alone: clients that are
+//! spread over all nodes stay so.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use jeton_wire::pb::admin_v1::GetStatusRequest;
 use jeton_wire::pb::admin_v1::cluster_service_client::ClusterServiceClient;
+use jeton_wire::pb::admin_v1::{GetStatusRequest, GetStatusResponse};
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::hints::{Hints, Verdict};
 use super::node::Node;
 use crate::config::{Config, ENDPOINTS_MAX, uri};
 use crate::entropy;
@@ -21,9 +25,19 @@ use crate::entropy;
 /// How often the scout asks who leads.
 const SCOUT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Where the first attempt at an operation goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Toward {
+    /// To the current node.
+    Any,
+    /// To the leader, if it is known: others refuse it.
+    Leader,
+}
+
 /// The endpoints of one cluster, and the connections to them.
 pub(crate) struct Router {
     config: Config,
+    hints: Hints,
     current: RwLock<Option<Arc<Node>>>,
     /// Held while a connection is made: one does it for all who wait.
     pool: Mutex<Pool>,
@@ -54,7 +68,8 @@ impl Router {
         let next = usize::try_from(entropy::below(&*config.entropy, endpoints.len() as u64))
             .unwrap_or_default();
         let pool = Mutex::new(Pool { endpoints, next });
-        let router = Arc::new(Self { config, current: RwLock::new(None), pool });
+        let hints = Hints::new(&config);
+        let router = Arc::new(Self { config, hints, current: RwLock::new(None), pool });
         router.switch().await?;
         if router.config.prefer_leader {
             tokio::spawn(scout(Arc::downgrade(&router)));
@@ -80,8 +95,54 @@ impl Router {
         }
     }
 
+    /// Where the leader is, if the first attempt is to go there and that is known.
+    pub fn first(&self, toward: Toward) -> Option<Arc<str>> {
+        match toward {
+            Toward::Any => None,
+            Toward::Leader => self.hints.leader(Instant::now()),
+        }
+    }
+
+    /// The node at `leader`; if nobody answers there, the one to use otherwise. A node that can't
+    /// be reached costs half of the time that is left, at most.
+    ///
+    /// # Errors
+    /// As [`Router::node`].
+    pub async fn node_at(&self, leader: &Arc<str>, deadline: Instant) -> Result<Arc<Node>, String> {
+        let now = Instant::now();
+        let half = now + deadline.saturating_duration_since(now) / 2;
+        match tokio::time::timeout_at(half, self.open_leader(leader)).await {
+            Ok(Some(node)) => return Ok(node),
+            Ok(None) => {}
+            Err(_) => self.hints.unreachable(leader, Instant::now()),
+        }
+        self.node(deadline).await
+    }
+
+    /// Whether to go where a failure of `from` says that the leader is: its URI then.
+    pub async fn follow(&self, address: &str, from: &Node, deadline: Instant) -> Option<Arc<str>> {
+        let leader: Arc<str> = uri(address).ok()?.into();
+        // A node that names itself may be about to step down: asking it again needs a pause.
+        if leader == from.uri {
+            return None;
+        }
+        let mut verdict = self.hints.judge(&leader, Instant::now());
+        if verdict == Verdict::Ask {
+            self.status_of(from, deadline).await?;
+            verdict = self.hints.judge(&leader, Instant::now());
+        }
+        if verdict != Verdict::Follow {
+            tracing::debug!(%leader, from = %from.uri, "not going there: see Config::reach");
+            return None;
+        }
+        tracing::debug!(%leader, from = %from.uri, "going to the leader");
+        self.hints.learn(&leader, Instant::now());
+        Some(leader)
+    }
+
     /// Goes on with another node, if `node` is still the current one.
     pub fn leave(&self, node: &Arc<Node>) {
+        self.hints.forget(&node.uri);
         let mut current = self.current.write();
         if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, node)) {
             *current = None;
@@ -99,6 +160,12 @@ impl Router {
         if let Some(node) = self.open_current() {
             return Ok(node);
         }
+        if self.config.prefer_leader
+            && let Some(leader) = self.hints.leader(Instant::now())
+            && let Some(node) = self.open_in(&mut pool, &leader).await
+        {
+            return Ok(node);
+        }
         let mut whys = Vec::new();
         for _ in 0..pool.endpoints.len() {
             let place = pool.next % pool.endpoints.len();
@@ -114,42 +181,76 @@ impl Router {
         Err(whys.join("; "))
     }
 
-    /// Makes the endpoint at `uri` the current one, if it answers.
-    async fn prefer(&self, uri: &str) {
+    /// The node at `leader`, made the current one if leaders are preferred.
+    async fn open_leader(&self, leader: &Arc<str>) -> Option<Arc<Node>> {
         let mut pool = self.pool.lock().await;
-        let place = match pool.endpoints.iter().position(|endpoint| *endpoint.uri == *uri) {
-            Some(place) => place,
-            None if pool.endpoints.len() < ENDPOINTS_MAX => {
-                pool.endpoints.push(Endpoint { uri: uri.into(), node: None });
-                pool.endpoints.len() - 1
-            }
-            None => return,
-        };
-        // If it doesn't answer, all goes on as it was, and the next round tries again.
-        if let Ok(node) = pool.endpoints[place].open(&self.config).await {
-            pool.next = place + 1;
-            *self.current.write() = Some(node);
+        // Whoever held the lock before may have found that nobody answers.
+        if self.hints.judge(leader, Instant::now()) != Verdict::Follow {
+            return None;
         }
+        self.open_in(&mut pool, leader).await
+    }
+
+    async fn open_in(&self, pool: &mut Pool, leader: &Arc<str>) -> Option<Arc<Node>> {
+        let opened = pool.open(leader, &self.config).await;
+        let node = opened
+            .inspect_err(|why| {
+                tracing::debug!(%leader, why, "the leader that was named can't be reached");
+                self.hints.unreachable(leader, Instant::now());
+            })
+            .ok()?;
+        if self.config.prefer_leader {
+            *self.current.write() = Some(Arc::clone(&node));
+        }
+        Some(node)
+    }
+
+    /// Asks a node for its status, and keeps the addresses of the members that it names.
+    async fn status_of(&self, node: &Node, deadline: Instant) -> Option<GetStatusResponse> {
+        let mut cluster = ClusterServiceClient::new(node.channel.clone());
+        let until = deadline.min(Instant::now() + self.config.connect_timeout);
+        let mut request = tonic::Request::new(GetStatusRequest {});
+        request.set_timeout(until.saturating_duration_since(Instant::now()));
+        let answered = tokio::time::timeout_at(until, cluster.get_status(request)).await;
+        let status = answered.ok()?.ok()?.into_inner();
+        self.hints.name_members(
+            status.members.iter().filter_map(|member| uri(&member.client_address).ok()),
+        );
+        Some(status)
     }
 
     /// Asks the current node who leads, and goes there.
     async fn seek_leader(&self) {
         let Some(node) = self.open_current() else { return };
-        let mut cluster = ClusterServiceClient::new(node.channel.clone());
-        let status = cluster.get_status(GetStatusRequest {});
-        let timeout = self.config.connect_timeout;
-        let Ok(Ok(status)) = tokio::time::timeout(timeout, status).await else { return };
-        let status = status.into_inner();
+        let deadline = Instant::now() + self.config.connect_timeout;
+        let Some(status) = self.status_of(&node, deadline).await else { return };
         if status.leader_id == 0 || status.leader_id == status.node_id {
             return;
         }
         let leader = status.members.iter().find(|member| member.node_id == status.leader_id);
-        if let Some(uri) = leader.and_then(|leader| uri(&leader.client_address).ok())
-            && *node.uri != *uri
+        if let Some(leader) = leader
+            && let Some(uri) = self.follow(&leader.client_address, &node, deadline).await
         {
-            tracing::debug!(%uri, "following the leader");
-            self.prefer(&uri).await;
+            // If it doesn't answer, all goes on as it was.
+            self.open_leader(&uri).await;
         }
+    }
+}
+
+impl Pool {
+    /// The connection to `uri`, made if need be. An endpoint that was learned is kept for bad times
+    /// once it has answered.
+    async fn open(&mut self, uri: &Arc<str>, config: &Config) -> Result<Arc<Node>, String> {
+        if let Some(known) = self.endpoints.iter_mut().find(|endpoint| endpoint.uri == *uri) {
+            return known.open(config).await;
+        }
+        if self.endpoints.len() >= ENDPOINTS_MAX {
+            return Err(format!("{ENDPOINTS_MAX} endpoints are known already"));
+        }
+        let mut learned = Endpoint { uri: Arc::clone(uri), node: None };
+        let node = learned.open(config).await?;
+        self.endpoints.push(learned);
+        Ok(node)
     }
 }
 

@@ -29,6 +29,10 @@ struct State {
     created: Vec<pb::CreateTenantRequest>,
     added: Vec<pb::AddMemberRequest>,
     timeouts: Vec<bool>,
+    /// How often the status was asked for.
+    asked: usize,
+    /// Changes of members are refused, and this address of the leader is named.
+    leader: Option<String>,
 }
 
 impl FakeAdmin {
@@ -54,6 +58,21 @@ impl FakeAdmin {
         state.status.members.push(member);
     }
 
+    /// Refuses changes of members from now on, and says that the leader is there.
+    pub fn follows(&self, leader: impl ToString) {
+        self.0.lock().leader = Some(leader.to_string());
+    }
+
+    /// The changes of members that it was sent, refused ones included.
+    pub fn changes(&self) -> usize {
+        self.0.lock().added.len()
+    }
+
+    /// How often its status was asked for.
+    pub fn asked(&self) -> usize {
+        self.0.lock().asked
+    }
+
     fn fail_first(&self, failures: impl IntoIterator<Item = Failure>) {
         self.0.lock().failures.extend(failures);
     }
@@ -76,7 +95,9 @@ impl ClusterService for FakeAdmin {
         request: Request<pb::GetStatusRequest>,
     ) -> Result<Response<pb::GetStatusResponse>, Status> {
         self.next_failure(&request)?;
-        Ok(Response::new(self.0.lock().status.clone()))
+        let mut state = self.0.lock();
+        state.asked += 1;
+        Ok(Response::new(state.status.clone()))
     }
 
     async fn add_member(
@@ -84,7 +105,12 @@ impl ClusterService for FakeAdmin {
         request: Request<pb::AddMemberRequest>,
     ) -> Result<Response<pb::AddMemberResponse>, Status> {
         let failed = self.next_failure(&request);
-        self.0.lock().added.push(request.into_inner());
+        let mut state = self.0.lock();
+        state.added.push(request.into_inner());
+        if let Some(leader) = state.leader.clone() {
+            let not_leader = failure(Code::Unavailable, reason::NOT_LEADER);
+            return Err(not_leader.not_executed().leader(Some(leader)).into());
+        }
         failed.map(|()| Response::new(pb::AddMemberResponse { node_id: 4 }))
     }
 

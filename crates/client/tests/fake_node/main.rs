@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails may say so by panicking")]
 
 mod admin;
+mod hints;
 mod multiplexing;
 mod node;
 mod outcomes;

@@ -57,7 +57,25 @@ pub struct FakeNode {
 impl FakeNode {
     /// A node that does what `script` says for each operation.
     pub async fn start(script: impl FnMut(&v1::Operation) -> Act + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::listening(port(), script).await
+    }
+
+    /// A node whose script knows the node's own address.
+    pub async fn start_with(
+        script: impl Fn(SocketAddr, &v1::Operation) -> Act + Send + 'static,
+    ) -> Self {
+        let port = port();
+        let own = port.local_addr().unwrap();
+        Self::listening(port, move |operation| script(own, operation)).await
+    }
+
+    /// A node at a port that was opened before, so that others could be told of it.
+    pub async fn listening(
+        port: std::net::TcpListener,
+        script: impl FnMut(&v1::Operation) -> Act + Send + 'static,
+    ) -> Self {
+        port.set_nonblocking(true).unwrap();
+        let listener = TcpListener::from_std(port).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             script: Mutex::new(Box::new(script)),
@@ -130,6 +148,11 @@ impl FakeNode {
         }
         (!broken).then_some(v1::PipelineResponse { results })
     }
+}
+
+/// A free port of this machine.
+pub fn port() -> std::net::TcpListener {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap()
 }
 
 /// A client's configuration for some nodes, with randomness that is the same in every run.

@@ -144,6 +144,11 @@ fn not_promoted(node: u64, error: &MembersError) -> Failure {
     let mut failure = failures::of_members(error);
     let words = format!("node {node} is a learner, but no voter yet ({error}): promote it later");
     failure.message = words.into();
+    if failure.reason == reason::NOT_LEADER {
+        // Whoever leads now has the learner, too: the same call there would add it once more.
+        failure.code = Code::FailedPrecondition;
+        failure.reason = reason::NOT_POSSIBLE_NOW.into();
+    }
     failure.metadata.insert("node_id".to_owned(), node.to_string());
     failure.not_executed = false;
     failure
