@@ -229,7 +229,44 @@ async fn a_node_that_lost_its_log_alone_does_not_vote_again() -> Result<()> {
         tokio::time::sleep(POLL).await;
     }
     let words = world.cluster.process(lost).log_tail(10);
-    ensure!(words.contains("its log"), "{words}");
+    ensure!(words.contains("data/log is lost"), "{words}");
+    world.cluster.stop_all(PATIENCE).await
+}
+
+#[tokio::test]
+async fn a_node_that_kept_its_stamp_alone_is_refused_and_can_be_replaced() -> Result<()> {
+    let mut world = World::new(&[]).await?;
+    let load = Load::start(&world, 16).await?;
+    load.go_on(100).await?;
+    let (leader, _) = of_leader(&world).await?;
+    let lost = (leader + 1) % 3;
+    let id = world.cluster.status(lost).await?.node_id;
+    world.cluster.kill(lost).await?;
+    let data = world.cluster.data_dir(lost);
+    for part in ["log", "state"] {
+        std::fs::remove_dir_all(data.join(part))?;
+    }
+    // However often it is tried.
+    for _ in 0..2 {
+        world.cluster.restart(lost)?;
+        let status = world.cluster.process(lost).ended(PATIENCE).await?;
+        let words = world.cluster.process(lost).log_tail(10);
+        ensure!(status.code() == Some(74), "{status}: {words}");
+        ensure!(words.contains("the votes it gave"), "{words}");
+        ensure!(words.contains(&format!("jeton cluster remove {id}")), "{words}");
+        ensure!(words.contains("jeton cluster add"), "{words}");
+    }
+    load.go_on(100).await?;
+
+    let (leader, _) = of_leader(&world).await?;
+    world.cluster.client(leader)?.admin().remove_member(id, PATIENCE).await?;
+    std::fs::remove_dir_all(&data)?;
+    world.cluster.restart(lost)?;
+    let new = add(&mut world, lost, true).await?;
+    ensure!(new != id, "number {id} was given twice");
+    ensure!(voters(&world).await?.contains(&new), "it does not vote");
+    load.go_on(100).await?;
+    println!("{} rotations", load.stop().await?);
     world.cluster.stop_all(PATIENCE).await
 }
 

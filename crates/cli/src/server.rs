@@ -24,7 +24,7 @@ SIGTERM and SIGINT: no new work, answers to what is outstanding, leadership to a
 Exit codes of a server:
   0   stopped as told
   2   the command line is wrong
-  74  input or output failed
+  74  input or output failed, or the data directory's content is damaged, lost or another node's
   75  the port or the data directory is in use
   78  the configuration is wrong";
 

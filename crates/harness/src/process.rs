@@ -136,6 +136,20 @@ impl Process {
         }
     }
 
+    /// Waits until it ends by itself; if it doesn't within that time it is killed, which is an
+    /// error.
+    pub async fn ended(&mut self, within: Duration) -> Result<ExitStatus> {
+        let mut child = self.child.take().context("the process does not run")?;
+        match tokio::time::timeout(within, child.wait()).await {
+            Ok(status) => status.context("can't wait for the process"),
+            Err(_) => {
+                child.start_kill().context("can't send SIGKILL")?;
+                child.wait().await.context("can't wait for the killed process")?;
+                bail!("did not end by itself within {within:?}; log: {}", self.log_path())
+            }
+        }
+    }
+
     /// CPU time, user and system, of all its lives so far.
     pub fn cpu_time(&self) -> Duration {
         let now = self.pid().and_then(|pid| cpu_time_of(pid).ok()).unwrap_or_default();

@@ -32,6 +32,11 @@
 //! | 3, flags changed | (C, 1), C holds a digest of the old list | refuses to go on, with words |
 //! | 4, before `initialize` is durable | all stamped, all logs empty | as after 3 |
 //! | 4, after it | the initiator has a log | it is a member like any other |
+//! | behind 4, and the log is lost | a stamp with an incarnation, no log | refuses, with words |
+//!
+//! Between 3 and 4 each node marks its log and its stamp as having taken part in consensus, which
+//! tells the last row from those before it: see [`jeton_storage::ownership`]. A log that is empty
+//! here is therefore new.
 //!
 //! An offer quotes the boot id that its receiver answered to a probe, so one that was delayed until
 //! the receiver had lost its disk does not stamp the new one.
@@ -147,7 +152,7 @@ pub enum BootstrapError {
         /// This node's peer address.
         address: String,
     },
-    /// The log of the initiator is gone, but its stamp is there.
+    /// The log of the initiator is gone, but its stamp is there, without the mark that it had.
     #[error(
         "cluster {cluster} runs at {address}, and this node formed it, but its log is empty: its \
          data was lost. Empty the data directory, remove node 1 from the cluster and add this \

@@ -87,7 +87,10 @@ pub enum StartError {
     /// The settings contradict each other.
     #[error("the configuration is wrong: {0}")]
     Config(String),
-    /// The data directory can't be used: in use, another cluster's, another node's, newer.
+    /// Another process uses the data directory.
+    #[error("the data directory can't be used")]
+    InUse(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The data directory can't be used: another cluster's, another node's, another format's.
     #[error("the data directory can't be used")]
     DataDir(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The log does not open.
@@ -96,6 +99,9 @@ pub enum StartError {
     /// The state does not open.
     #[error("the state does not open")]
     State(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Log or state are gone, or not this node's: starting with them could vote a second time.
+    #[error("this node can't go on with what is in its data directory")]
+    Ownership(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The state is gone, and the log does not reach back to make it again.
     #[error(
         "the state stands at {applied:?}, but the log begins after {purged}: this node's data is \

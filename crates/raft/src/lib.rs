@@ -37,6 +37,7 @@ mod state_machine;
 mod status;
 #[cfg(test)]
 mod storage_suite;
+mod stores;
 mod types;
 mod upkeep;
 mod worker;

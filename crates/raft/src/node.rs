@@ -2,8 +2,9 @@
 //!
 //! Start, step by step, and what a crash leaves: lock the directory (nothing); form or join a
 //! cluster and stamp the directory with it (a stamped, empty directory: the same node begins
-//! again); open log and state (they finish or undo their own steps); apply what is committed (the
-//! same again); initialise the membership, on one node of a new cluster only (repeatable).
+//! again); open log and state (they finish or undo their own steps); mark them and the stamp as
+//! having taken part (see [`jeton_storage::ownership`]); apply what is committed (the same again);
+//! initialise the membership, on one node of a new cluster only (repeatable).
 
 use std::sync::Arc;
 use std::time::Duration;

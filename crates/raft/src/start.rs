@@ -6,9 +6,8 @@ use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use jeton_storage::data_dir::{DataDir, Expect};
-use jeton_storage::log::{LogOptions, LogState, RaftLog};
-use jeton_storage::state::{Checkpointer, State, StateOptions};
+use jeton_storage::data_dir::{DataDir, DataDirError, Expect};
+use jeton_storage::state::Checkpointer;
 use openraft::errors::{InitializeError, RaftError};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
@@ -28,20 +27,14 @@ use crate::log_store::LogStore;
 use crate::node::Life;
 use crate::peer::handler::Identity;
 use crate::peer::{PeerServer, Peers, Running};
-use crate::peer_seam::INCOMING_DIR;
 use crate::reads::Reads;
 use crate::standing::{self, Health, Standing};
 use crate::state_machine::{Progress, StateMachine};
+use crate::stores::{self, Stores};
 use crate::types::{Member, NodeId, Raft};
 use crate::worker;
 
 type Boxed = Box<dyn Error + Send + Sync>;
-
-/// Log and state, open.
-struct Stores {
-    log: RaftLog,
-    state: State,
-}
 
 /// Starts everything; the caller's runtime is the node's.
 pub(crate) async fn start(
@@ -53,10 +46,10 @@ pub(crate) async fn start(
     // A directory that has a stamp may hold a log, and whether it does decides what this node may
     // be offered.
     let early = match dir.stamped() {
-        Some(_) => Some(open_stores(&config, &seams).await?),
+        Some(_) => Some(stores::open(&config, &seams, &dir).await?),
         None => None,
     };
-    let formed = early.as_ref().is_some_and(|stores| is_formed(&stores.log));
+    let formed = early.as_ref().is_some_and(|stores| stores.log.state().in_use());
     let own =
         Member { peer_addr: config.peer_addr.clone(), client_addr: config.client_addr.clone() };
     let door = Arc::new(Doorkeeper::new(Arc::clone(&dir), own, formed, random_u64()?));
@@ -69,8 +62,10 @@ pub(crate) async fn start(
     let Formed { identity, first_members } = formed.map_err(boxed(StartError::Bootstrap))?;
     let stores = match early {
         Some(stores) => stores,
-        None => open_stores(&config, &seams).await?,
+        None => stores::open(&config, &seams, &dir).await?,
     };
+    // From here on the node may vote.
+    stores.claim(&config, &dir).await?;
     let (engine, checkpointer) = assemble(config, seams, identity, stores).await?;
     server.run(Running::new(Arc::clone(&engine)));
     if let Some(members) = first_members {
@@ -81,7 +76,7 @@ pub(crate) async fn start(
     Ok((engine, Life { tasks, server: stop_server, checkpointer, data_dir: dir }))
 }
 
-fn boxed<E: Into<Boxed>>(wrap: fn(Boxed) -> StartError) -> impl FnOnce(E) -> StartError {
+pub(crate) fn boxed<E: Into<Boxed>>(wrap: fn(Boxed) -> StartError) -> impl FnOnce(E) -> StartError {
     move |error| wrap(error.into())
 }
 
@@ -106,63 +101,11 @@ async fn open_dir(config: &NodeConfig, seams: &Seams) -> Result<Arc<DataDir>, St
     let (disk, path) = (Arc::clone(&seams.disk), config.data_dir.clone());
     let open = move || DataDir::open(disk, &path, Expect::default());
     let dir = worker::run("jeton-open", open).await.map_err(StartError::Thread)?;
-    Ok(Arc::new(dir.map_err(boxed(StartError::DataDir))?))
-}
-
-async fn open_stores(config: &NodeConfig, seams: &Seams) -> Result<Stores, StartError> {
-    let (disk, rows, config) = (Arc::clone(&seams.disk), seams.rows.clone(), config.clone());
-    let open = move || {
-        let log_options =
-            LogOptions { segment_bytes: config.segment_bytes, ..LogOptions::default() };
-        let log_dir = config.data_dir.join("log");
-        let state_dir = config.data_dir.join("state");
-        for dir in [&log_dir, &state_dir, &config.data_dir.join(INCOMING_DIR)] {
-            disk.create_dir_all(dir).map_err(boxed(StartError::State))?;
-        }
-        let (log, _) = RaftLog::open(Arc::clone(&disk), &log_dir, log_options)
-            .map_err(boxed(StartError::Log))?;
-        let options = StateOptions {
-            overlay_bytes_max: config.overlay_bytes_max,
-            checkpoint_bytes: config.checkpoint_bytes,
-            ..StateOptions::default()
-        };
-        let (state, report) = match rows {
-            Some(rows) => State::open_on(disk, rows, &state_dir, options),
-            None => State::open(disk, &state_dir, options),
-        }
-        .map_err(boxed(StartError::State))?;
-        if report.rebuilt || !report.findings.is_empty() {
-            tracing::warn!(rebuilt = report.rebuilt, findings = ?report.findings, "state repaired");
-        }
-        let base = state.base().map(|base| base.marker.index);
-        meet(&log.state(), report.applied.as_ref().map(|marker| marker.index), base)?;
-        Ok(Stores { log, state })
-    };
-    worker::run("jeton-open", open).await.map_err(StartError::Thread)?
-}
-
-/// Raft never repairs a state: the log must still have all that the state lacks. Nor can a log be
-/// made again from a state: it was ahead of it once, and held votes.
-fn meet(log: &LogState, applied: Option<u64>, base: Option<u64>) -> Result<(), StartError> {
-    let purged = log.purged.as_ref().map(|(index, _)| *index);
-    if purged > applied {
-        return Err(StartError::StateLost { applied, purged: purged.unwrap_or(0) });
-    }
-    // A received base is durable before the log is told to begin behind it: a crash between the
-    // two leaves the state ahead, at that base, and the vote for who sent it.
-    let installed = log.vote.is_some() && applied == base;
-    match applied {
-        Some(applied) if Some(applied) > log.last.max(purged) && !installed => {
-            Err(StartError::LogLost { applied, last: log.last })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Whether this node has ever voted or been told anything.
-fn is_formed(log: &RaftLog) -> bool {
-    let state = log.state();
-    state.vote.is_some() || state.last.is_some() || state.purged.is_some()
+    let dir = dir.map_err(|error| match error {
+        DataDirError::InUse { .. } => StartError::InUse(error.into()),
+        _ => StartError::DataDir(error.into()),
+    })?;
+    Ok(Arc::new(dir))
 }
 
 /// Randomness for this process, not for secrets.
@@ -293,43 +236,4 @@ fn run(engine: &Arc<Engine>, door: &Arc<Doorkeeper>) -> Vec<JoinHandle<()>> {
         tokio::spawn(Arc::clone(engine).run_storage()),
         tokio::spawn(Arc::clone(engine).run_catching_up()),
     ]
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-
-    fn log(last: Option<u64>, purged: Option<u64>, vote: bool) -> LogState {
-        LogState {
-            first: None,
-            last,
-            purged: purged.map(|index| (index, Bytes::new())),
-            vote: vote.then(Bytes::new),
-            committed: None,
-        }
-    }
-
-    #[test]
-    fn a_log_that_the_state_is_ahead_of_was_lost() {
-        let gone = log(None, None, false);
-        assert!(matches!(meet(&gone, Some(7), None), Err(StartError::LogLost { .. })));
-        assert!(matches!(meet(&gone, Some(7), Some(7)), Err(StartError::LogLost { .. })));
-        assert!(matches!(meet(&gone, Some(0), None), Err(StartError::LogLost { .. })));
-        let cut = log(Some(6), Some(2), true);
-        assert!(matches!(meet(&cut, Some(7), Some(2)), Err(StartError::LogLost { .. })));
-        assert!(meet(&gone, None, None).is_ok(), "nothing was there");
-        assert!(meet(&log(Some(7), Some(2), true), Some(7), Some(2)).is_ok());
-        assert!(meet(&log(None, Some(7), true), Some(7), Some(7)).is_ok(), "purged to its end");
-        assert!(meet(&log(Some(3), None, true), Some(7), Some(7)).is_ok(), "installed, not purged");
-    }
-
-    #[test]
-    fn a_state_that_the_log_does_not_reach_was_lost() {
-        let purged = log(Some(9), Some(4), true);
-        assert!(matches!(meet(&purged, None, None), Err(StartError::StateLost { .. })));
-        assert!(matches!(meet(&purged, Some(3), None), Err(StartError::StateLost { .. })));
-        assert!(meet(&purged, Some(4), None).is_ok());
-    }
 }

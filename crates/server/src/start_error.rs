@@ -47,7 +47,7 @@ pub enum StartError {
 
 impl StartError {
     /// The process's exit code, as in BSD's `sysexits.h`: 78 configuration, 75 try again (port or
-    /// directory in use), 74 input and output.
+    /// directory in use), 74 input and output, also what is damaged or lost.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
@@ -56,7 +56,7 @@ impl StartError {
             Self::PortInUse { .. } => 75,
             Self::Listen { .. } => 74,
             Self::Node(jeton_raft::StartError::Config(_)) => 78,
-            Self::Node(jeton_raft::StartError::DataDir(_)) => 75,
+            Self::Node(jeton_raft::StartError::InUse(_)) => 75,
             Self::Node(_) => 74,
         }
     }

@@ -2,18 +2,23 @@
 //!
 //! ```text
 //! <data>/LOCK    locked while a process uses the directory
-//! <data>/STAMP   {magic, format version, cluster id, node id, checksum}
+//! <data>/STAMP   {magic, format version, cluster id, node id, incarnation, checksum}
 //! <data>/…       the log, the state: theirs, made after the stamp
 //! ```
 //!
 //! A directory without a stamp belongs to nobody; it must then be empty, so that a wrong path is
-//! noticed before anything is written there. The stamp is written once and never changed: write a
-//! temporary file, sync it, rename it, sync the directory. A crash on the way leaves
+//! noticed before anything is written there. The stamp is written when the node gets its place, and
+//! once more with the *incarnation*: a random number that says that the node is about to take part
+//! in consensus, and that log and state bear too ([`crate::ownership`]). Neither is ever changed
+//! again. Each time: write a temporary file, sync it, rename it, sync the directory. A crash on the
+//! way leaves
 //!
-//! - before the rename: no stamp, perhaps a temporary file, which counts as empty;
-//! - after the rename, before the directory is synced: no stamp or the whole stamp. Nobody was told
-//!   yet that it is there, and stamping again gives the same result. The next start syncs the
-//!   directory before it says that it is stamped.
+//! - before the rename: what was there before, perhaps a temporary file, which counts as nothing;
+//! - after the rename, before the directory is synced: the whole of the old or of the new. Nobody
+//!   was told yet that the new one is there, and writing it again gives the same result. The next
+//!   start syncs the directory before it says what it read.
+//!
+//! Incarnation and stamp are one file, so that one can't be lost without the other.
 //!
 //! It never looks into what the others keep in the directory.
 
@@ -34,8 +39,21 @@ const NOT_COUNTED: [&str; 3] = [LOCK, "STAMP.tmp", "lost+found"];
 
 const MAGIC: [u8; 8] = *b"JETONDIR";
 /// The format of everything in a data directory. Raise it when an older binary can't read it.
-pub const FORMAT: u32 = 1;
-const STAMP_BYTES: usize = 8 + 4 + 16 + 8 + 4;
+///
+/// Format 1, of versions before any release, did not mark that a node has taken part in consensus.
+pub const FORMAT: u32 = 2;
+const STAMP_BYTES: usize = 8 + 4 + 16 + 8 + 16 + 4;
+
+/// Tells all that a node has kept since it first took part in consensus from anything else: random,
+/// never all zeros.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Incarnation(pub [u8; 16]);
+
+impl fmt::Debug for Incarnation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
 
 /// Whose a data directory is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +62,9 @@ pub struct Stamp {
     pub cluster: ClusterId,
     /// The node of that cluster.
     pub node: u64,
+    /// Set before the node takes part in consensus for the first time, that is before it gives a
+    /// vote or takes an entry. From then on an empty log is a lost one.
+    pub incarnation: Option<Incarnation>,
 }
 
 /// What the caller knows already; `None` accepts anything.
@@ -108,6 +129,19 @@ pub enum DataDirError {
         /// The format of the directory.
         found: u32,
     },
+    /// Written by an earlier version, which kept less than this one needs.
+    #[error(
+        "{} has format {found}, of a version before any release, which did not mark that its node \
+         has voted; this binary needs {FORMAT}. Go on with the version that wrote it, or replace \
+         the node: remove it from its cluster, empty the directory, add it as a new one",
+        dir.display()
+    )]
+    OlderFormat {
+        /// The directory.
+        dir: PathBuf,
+        /// The format of the directory.
+        found: u32,
+    },
     /// There are files, but no stamp.
     #[error(
         "{} is not empty and not a jeton data directory (it holds {example:?} and no STAMP): give \
@@ -131,6 +165,18 @@ pub enum DataDirError {
         file: PathBuf,
         /// What is wrong with it.
         why: &'static str,
+    },
+    /// A node takes part in consensus in a stamped directory only.
+    #[error("{} has no stamp: its node has no place in a cluster yet", dir.display())]
+    Unstamped {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// It has begun before, with another log.
+    #[error("{} has begun before, with another log: a node begins once", dir.display())]
+    OtherIncarnation {
+        /// The directory.
+        dir: PathBuf,
     },
     /// The disk did not do what it was asked to.
     #[error("can't {what} {}", path.display())]
@@ -196,11 +242,37 @@ impl DataDir {
         if let Some(stamp) = *stamp {
             return check(&self.path, stamp, Expect { cluster: Some(cluster), node: Some(node) });
         }
-        let new = Stamp { cluster, node };
-        let file = self.path.join(STAMP);
-        disk::replace(self.disk.as_ref(), &file, &encode(new)).map_err(io_error("write", &file))?;
+        let new = Stamp { cluster, node, incarnation: None };
+        self.write(new)?;
         *stamp = Some(new);
         Ok(())
+    }
+
+    /// Says, durably and for ever, that its node takes part in consensus from now on, in log and
+    /// state of this incarnation. Repeating it changes nothing. Call it by way of
+    /// [`crate::ownership::claim`], which does the same to log and state first.
+    ///
+    /// # Errors
+    /// [`DataDirError::Unstamped`], [`DataDirError::OtherIncarnation`] and [`DataDirError::Io`].
+    pub fn begin(&self, incarnation: Incarnation) -> Result<(), DataDirError> {
+        let mut stamp = self.stamp.lock();
+        let dir = || self.path.clone();
+        let found = (*stamp).ok_or_else(|| DataDirError::Unstamped { dir: dir() })?;
+        match found.incarnation {
+            Some(found) if found == incarnation => Ok(()),
+            Some(_) => Err(DataDirError::OtherIncarnation { dir: dir() }),
+            None => {
+                let new = Stamp { incarnation: Some(incarnation), ..found };
+                self.write(new)?;
+                *stamp = Some(new);
+                Ok(())
+            }
+        }
+    }
+
+    fn write(&self, stamp: Stamp) -> Result<(), DataDirError> {
+        let file = self.path.join(STAMP);
+        disk::replace(self.disk.as_ref(), &file, &encode(stamp)).map_err(io_error("write", &file))
     }
 
     /// The directory.
@@ -252,11 +324,15 @@ fn read_stamp(disk: &dyn Disk, dir: &Path) -> Result<Option<Stamp>, DataDirError
         Err(Undecodable::Newer(found)) => {
             Err(DataDirError::NewerFormat { dir: dir.to_owned(), found })
         }
+        Err(Undecodable::Older(found)) => {
+            Err(DataDirError::OlderFormat { dir: dir.to_owned(), found })
+        }
         Err(Undecodable::Damaged(why)) => Err(DataDirError::DamagedStamp { file, why }),
     }
 }
 
 enum Undecodable {
+    Older(u32),
     Newer(u32),
     Damaged(&'static str),
 }
@@ -267,6 +343,7 @@ fn encode(stamp: Stamp) -> Vec<u8> {
     bytes.extend_from_slice(&FORMAT.to_le_bytes());
     bytes.extend_from_slice(&stamp.cluster.0);
     bytes.extend_from_slice(&stamp.node.to_le_bytes());
+    bytes.extend_from_slice(&stamp.incarnation.map_or([0; 16], |incarnation| incarnation.0));
     bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
     bytes
 }
@@ -285,12 +362,16 @@ fn decode(bytes: &[u8]) -> Result<Stamp, Undecodable> {
     match u32::from_le_bytes(*format) {
         0 => return Err(damaged("the stamp has format 0")),
         FORMAT => {}
+        older if older < FORMAT => return Err(Undecodable::Older(older)),
         newer => return Err(Undecodable::Newer(newer)),
     }
     let (cluster, rest) =
         rest.split_first_chunk::<16>().ok_or(damaged("the stamp has no cluster id"))?;
-    let node = rest.try_into().map_err(|_| damaged("the stamp has no node id"))?;
-    Ok(Stamp { cluster: ClusterId(*cluster), node: u64::from_le_bytes(node) })
+    let (node, rest) = rest.split_first_chunk::<8>().ok_or(damaged("the stamp has no node id"))?;
+    let incarnation: [u8; 16] =
+        rest.try_into().map_err(|_| damaged("the stamp has no incarnation"))?;
+    let incarnation = (incarnation != [0; 16]).then_some(Incarnation(incarnation));
+    Ok(Stamp { cluster: ClusterId(*cluster), node: u64::from_le_bytes(*node), incarnation })
 }
 
 fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> DataDirError {

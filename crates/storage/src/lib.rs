@@ -9,4 +9,5 @@
 pub mod data_dir;
 pub mod disk;
 pub mod log;
+pub mod ownership;
 pub mod state;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jeton_core::ids::ClusterId;
-use jeton_storage::data_dir::{DataDir, DataDirError, Expect, Stamp};
+use jeton_storage::data_dir::{DataDir, DataDirError, Expect, Incarnation, Stamp};
 use jeton_storage::disk::{Disk, Loss, MemDisk, RealDisk};
 
 const OURS: ClusterId = ClusterId([7; 16]);
@@ -15,6 +15,10 @@ const ANY: Expect = Expect { cluster: None, node: None };
 
 fn open(disk: &MemDisk, expect: Expect) -> Result<DataDir, DataDirError> {
     DataDir::open(Arc::new(disk.clone()), dir(), expect)
+}
+
+fn ours(node: u64) -> Stamp {
+    Stamp { cluster: OURS, node, incarnation: None }
 }
 
 fn dir() -> &'static Path {
@@ -32,11 +36,11 @@ fn stamp_is_kept_and_can_be_repeated_but_not_changed() {
     let disk = stamped_disk();
     disk.crash(Loss::Unsynced);
     let data = open(&disk, Expect { cluster: Some(OURS), node: Some(3) }).unwrap();
-    assert_eq!(data.stamped(), Some(Stamp { cluster: OURS, node: 3 }));
+    assert_eq!(data.stamped(), Some(ours(3)));
     data.stamp(OURS, 3).unwrap();
     assert!(matches!(data.stamp(OURS, 4), Err(DataDirError::OtherNode { found: 3, .. })));
     assert!(matches!(data.stamp(OTHER, 3), Err(DataDirError::OtherCluster { .. })));
-    assert_eq!(data.stamped(), Some(Stamp { cluster: OURS, node: 3 }));
+    assert_eq!(data.stamped(), Some(ours(3)));
 }
 
 #[test]
@@ -70,7 +74,7 @@ fn second_opener_is_refused_on_the_real_disk() {
     assert!(matches!(error, DataDirError::InUse { .. }), "{error}");
     drop(first);
     let again = DataDir::open(real(), &path, ANY).unwrap();
-    assert_eq!(again.stamped(), Some(Stamp { cluster: OURS, node: 1 }));
+    assert_eq!(again.stamped(), Some(ours(1)));
 }
 
 #[test]
@@ -106,13 +110,55 @@ fn every_flipped_bit_and_every_length_of_the_stamp_is_noticed() {
 fn newer_format_is_told_from_damage() {
     let disk = stamped_disk();
     disk.damage(&dir().join("STAMP"), |bytes| {
-        bytes[8] = 2;
+        bytes[8] = 3;
         bytes.insert(20, 0);
-        let body = bytes.len() - 4;
-        let crc = crc32fast::hash(&bytes[..body]).to_le_bytes();
-        bytes[body..].copy_from_slice(&crc);
+        sum_up(bytes);
     });
-    assert!(matches!(open(&disk, ANY), Err(DataDirError::NewerFormat { found: 2, .. })));
+    assert!(matches!(open(&disk, ANY), Err(DataDirError::NewerFormat { found: 3, .. })));
+}
+
+/// The last four bytes are the checksum of the others.
+fn sum_up(bytes: &mut [u8]) {
+    let body = bytes.len() - 4;
+    let crc = crc32fast::hash(&bytes[..body]).to_le_bytes();
+    bytes[body..].copy_from_slice(&crc);
+}
+
+#[test]
+fn directory_of_the_former_format_is_refused_with_words_and_not_taken_for_new() {
+    let disk = stamped_disk();
+    let file = dir().join("STAMP");
+    disk.damage(&file, |bytes| {
+        bytes[8] = 1;
+        bytes.drain(36..52);
+        sum_up(bytes);
+    });
+    let before = disk.content(&file);
+    let error = open(&disk, ANY).unwrap_err();
+    assert!(matches!(error, DataDirError::OlderFormat { found: 1, .. }), "{error}");
+    let words = error.to_string();
+    assert!(words.contains("format 1") && words.contains("replace the node"), "{words}");
+    assert_eq!(disk.content(&file), before);
+}
+
+#[test]
+fn incarnation_is_kept_and_can_be_repeated_but_not_changed() {
+    let disk = MemDisk::new();
+    let data = open(&disk, ANY).unwrap();
+    let incarnation = Incarnation([5; 16]);
+    assert!(matches!(data.begin(incarnation), Err(DataDirError::Unstamped { .. })));
+    data.stamp(OURS, 3).unwrap();
+    data.begin(incarnation).unwrap();
+    drop(data);
+    disk.crash(Loss::Unsynced);
+    let data = open(&disk, ANY).unwrap();
+    let whole = Stamp { incarnation: Some(incarnation), ..ours(3) };
+    assert_eq!(data.stamped(), Some(whole));
+    data.begin(incarnation).unwrap();
+    data.stamp(OURS, 3).unwrap();
+    let other = data.begin(Incarnation([6; 16]));
+    assert!(matches!(other, Err(DataDirError::OtherIncarnation { .. })));
+    assert_eq!(data.stamped(), Some(whole));
 }
 
 #[test]
@@ -136,9 +182,9 @@ fn crash_anywhere_while_stamping_leaves_nothing_or_the_whole_stamp() {
             assert!(!done || data.stamped().is_some(), "a stamp that was acknowledged is gone");
             outcomes.push(data.stamped());
             data.stamp(OURS, 3).unwrap();
-            assert_eq!(data.stamped(), Some(Stamp { cluster: OURS, node: 3 }));
+            assert_eq!(data.stamped(), Some(ours(3)));
         }
-        let whole = Some(Stamp { cluster: OURS, node: 3 });
+        let whole = Some(ours(3));
         assert!(outcomes.iter().all(|stamp| stamp.is_none() || *stamp == whole));
         if finished {
             assert!(calls > 5, "the fault never struck");

@@ -100,11 +100,16 @@ impl Cluster {
         Self { places, nodes }
     }
 
+    /// The addresses of all.
+    pub fn join(&self) -> Vec<String> {
+        self.places.iter().map(|place| place.addr.clone()).collect()
+    }
+
     /// Starts a node again in its place, after it was stopped.
     pub async fn restart(&mut self, at: usize) {
         let mut config = self.places[at].config();
         config.bootstrap_expect = self.places.len();
-        config.join = self.places.iter().map(|place| place.addr.clone()).collect();
+        config.join = self.join();
         self.nodes[at] = Node::start(config, self.places[at].seams(None)).await.unwrap();
     }
 

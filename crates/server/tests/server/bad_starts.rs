@@ -51,7 +51,7 @@ async fn a_directory_in_use_is_named() {
     let rig = Rig::start().await;
     let error = fails(config(rig.dir.path())).await;
     let told = words(&error);
-    assert!(matches!(error, StartError::Node(jeton_raft::StartError::DataDir(_))), "{told}");
+    assert!(matches!(error, StartError::Node(jeton_raft::StartError::InUse(_))), "{told}");
     assert!(told.contains("in use"), "{told}");
     assert!(told.contains(&rig.dir.path().display().to_string()), "{told}");
     assert_eq!(error.exit_code(), 75);

@@ -15,7 +15,7 @@ use super::error::LogError;
 use super::index::Index;
 use super::kept::Kept;
 use super::recovery::{self, LogReport};
-use super::segment::{RESERVED_BYTES, SMALL_BYTES_MAX};
+use super::segment::{OWNER_BYTES_MAX, RESERVED_BYTES, SMALL_BYTES_MAX};
 use super::spare::Spare;
 use super::writer::{Op, Writer};
 use super::{Done, LogOptions, LogState, LogStats, read_run};
@@ -157,13 +157,14 @@ impl Shared {
     }
 
     pub fn state(&self) -> LogState {
-        let Kept { first, next, purged, vote, committed } = self.core.lock().kept.clone();
+        let Kept { first, next, purged, vote, committed, owner } = self.core.lock().kept.clone();
         LogState {
             first: (first < next).then_some(first),
             last: (first < next).then(|| next - 1),
             purged,
             vote,
             committed,
+            owner,
         }
     }
 
@@ -366,6 +367,7 @@ impl Core {
         }
         let bytes_max = match op {
             Op::Entries { .. } => segment_bytes as usize - RESERVED_BYTES,
+            Op::Owner(_) => OWNER_BYTES_MAX,
             _ => SMALL_BYTES_MAX,
         };
         if let Some(bytes) = op.largest().filter(|bytes| *bytes > bytes_max) {
@@ -379,6 +381,7 @@ impl Core {
             }
             Op::Vote(vote) => self.kept.vote = Some(vote.clone()),
             Op::Committed(committed) => self.kept.committed = Some(committed.clone()),
+            Op::Owner(owner) => self.kept.owner = Some(owner.clone()),
             Op::Truncate(index) => {
                 self.kept.truncate(*index);
                 self.cache.truncate(self.kept.next);
@@ -414,9 +417,10 @@ impl Op {
     fn payloads(&self) -> &[Bytes] {
         match self {
             Self::Entries { entries, .. } => entries,
-            Self::Vote(bytes) | Self::Committed(bytes) | Self::Purge(_, bytes) => {
-                std::slice::from_ref(bytes)
-            }
+            Self::Vote(bytes)
+            | Self::Committed(bytes)
+            | Self::Owner(bytes)
+            | Self::Purge(_, bytes) => std::slice::from_ref(bytes),
             Self::Truncate(_) => &[],
         }
     }

@@ -18,6 +18,8 @@ pub struct Kept {
     pub purged: Option<(u64, Bytes)>,
     pub vote: Option<Bytes>,
     pub committed: Option<Bytes>,
+    /// Whose log it is.
+    pub owner: Option<Bytes>,
 }
 
 impl Kept {

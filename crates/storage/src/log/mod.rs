@@ -39,7 +39,7 @@
 //! - **Only the process is killed**: everything written, but perhaps not synced. The next start
 //!   syncs all files and the directory before it builds on them.
 //!
-//! A segment starts with all that is known from the ones before (first and next index, vote,
+//! A segment starts with all that is known from the ones before (first and next index, owner, vote,
 //! committed, purged), so removing those never needs anything to be copied.
 //!
 //! # Damage
@@ -54,7 +54,8 @@
 //!
 //! Two losses leave no trace in the files: all bytes from some record on turn to zeros, up to the
 //! end of the live segment (that is what an unwritten segment looks like), and all files are gone
-//! (that is a new log). Whoever keeps the state next to the log must compare the two.
+//! (that is a new log). Whoever keeps the state next to the log must compare the two, and ask for
+//! the *owner*, a record that is written before all others: see [`crate::ownership`].
 
 mod cache;
 mod error;
@@ -123,6 +124,16 @@ pub struct LogState {
     pub vote: Option<Bytes>,
     /// The latest committed log id.
     pub committed: Option<Bytes>,
+    /// Whose log it is; `None` before [`RaftLog::save_owner`].
+    pub owner: Option<Bytes>,
+}
+
+impl LogState {
+    /// Whether it has, or has had, a vote or an entry: its node has taken part in consensus.
+    #[must_use]
+    pub fn in_use(&self) -> bool {
+        self.vote.is_some() || self.last.is_some() || self.purged.is_some()
+    }
 }
 
 /// Counters since the log was opened, and how it is now.
@@ -203,6 +214,20 @@ impl RaftLog {
     /// Saves a vote, in order with everything else. `done` is called when it is durable.
     pub fn save_vote(&self, vote: Bytes, done: Done) {
         self.inner.shared.submit(Op::Vote(vote), Some(done));
+    }
+
+    /// Whether there is a log in `dir`, also a damaged one. Nothing is changed.
+    ///
+    /// # Errors
+    /// [`LogError::Io`].
+    pub fn exists(disk: &dyn Disk, dir: &Path) -> Result<bool, LogError> {
+        recovery::exists(disk, dir)
+    }
+
+    /// Says whose log this is, at most 64 bytes; every segment from here on repeats it. `done` is
+    /// called when it is durable.
+    pub fn save_owner(&self, owner: Bytes, done: Done) {
+        self.inner.shared.submit(Op::Owner(owner), Some(done));
     }
 
     /// Notes the committed log id. It is written with the next batch, behind the entries that were

@@ -34,6 +34,8 @@ pub enum Kind {
     Seal = 7,
     /// Says nothing but its header's *synced to*.
     Synced = 8,
+    /// Whose log this is, from here on.
+    Owner = 9,
 }
 
 /// A header that has passed its checksum.
@@ -51,8 +53,8 @@ pub struct Header {
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Self> {
-        use Kind::{Begin, Committed, Entry, Purge, Seal, Synced, Truncate, Vote};
-        [Begin, Entry, Vote, Committed, Truncate, Purge, Seal, Synced]
+        use Kind::{Begin, Committed, Entry, Owner, Purge, Seal, Synced, Truncate, Vote};
+        [Begin, Entry, Vote, Committed, Truncate, Purge, Seal, Synced, Owner]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }

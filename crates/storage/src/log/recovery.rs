@@ -63,6 +63,15 @@ pub struct Recovered {
     pub report: LogReport,
 }
 
+/// Whether there is any segment in `dir`. It changes nothing.
+pub fn exists(disk: &dyn Disk, dir: &Path) -> Result<bool, LogError> {
+    if !disk.exists(dir).map_err(LogError::io("look for", dir))? {
+        return Ok(false);
+    }
+    let names = disk.list(dir).map_err(LogError::io("list", dir))?;
+    Ok(names.iter().any(|name| segment::sequence(name).is_some()))
+}
+
 /// Opens the log in `dir`; makes an empty one if there is none.
 pub fn recover(disk: &dyn Disk, dir: &Path, segment_bytes: u64) -> Result<Recovered, LogError> {
     disk.create_dir_all(dir).map_err(LogError::io("create", dir))?;
@@ -199,6 +208,7 @@ impl Replay {
             }
             Kind::Vote => kept.vote = Some(bytes()),
             Kind::Committed => kept.committed = Some(bytes()),
+            Kind::Owner => kept.owner = Some(bytes()),
             Kind::Truncate => {
                 kept.truncate(index);
                 self.index.truncate(kept.next);

@@ -21,9 +21,11 @@ use crate::disk::{Disk, DiskFile};
 /// Where the first record starts.
 pub const FIRST_RECORD: usize = 64;
 /// Room in each segment that entries can't have: its header, what is carried over, the seal.
-pub const RESERVED_BYTES: usize = 1024;
+pub const RESERVED_BYTES: usize = 1152;
 /// The most that a vote or a log id may have, so that they always fit in the reserved room.
 pub const SMALL_BYTES_MAX: usize = 256;
+/// The most that the owner may have, for the same reason.
+pub const OWNER_BYTES_MAX: usize = 64;
 /// Name of a segment in the making.
 pub const TMP: &str = "next.tmp";
 

@@ -20,6 +20,7 @@ pub enum Op {
     Entries { first: u64, entries: Vec<Bytes> },
     Vote(Bytes),
     Committed(Bytes),
+    Owner(Bytes),
     Truncate(u64),
     Purge(u64, Bytes),
 }
@@ -106,6 +107,10 @@ impl Writer {
             Op::Committed(committed) => {
                 self.put(Kind::Committed, 0, committed)?;
                 self.kept.committed = Some(committed.clone());
+            }
+            Op::Owner(owner) => {
+                self.put(Kind::Owner, 0, owner)?;
+                self.kept.owner = Some(owner.clone());
             }
             Op::Truncate(index) => {
                 self.put(Kind::Truncate, *index, &[])?;
@@ -216,6 +221,9 @@ impl Writer {
     fn begin(&mut self) {
         let kept = self.kept.clone();
         self.push(Kind::Begin, kept.next, &kept.first.to_le_bytes());
+        if let Some(owner) = &kept.owner {
+            self.push(Kind::Owner, 0, owner);
+        }
         if let Some(vote) = &kept.vote {
             self.push(Kind::Vote, 0, vote);
         }

@@ -62,9 +62,9 @@ fn gaps_and_overlaps_are_refused_without_harm() {
 fn entry_that_fits_no_segment_is_refused_without_harm() {
     let (log, _) = open(&MemDisk::new());
     let refused = append(&log, 0, &[Bytes::from(vec![1; 4096])]);
-    assert!(matches!(refused, Err(LogError::TooLarge { bytes: 4096, bytes_max: 3072 })));
+    assert!(matches!(refused, Err(LogError::TooLarge { bytes: 4096, bytes_max: 2944 })));
     for index in 0..4 {
-        append(&log, index, &[Bytes::from(vec![1; 3072])]).unwrap();
+        append(&log, index, &[Bytes::from(vec![1; 2944])]).unwrap();
     }
     assert_eq!(all(&log).len(), 4);
 }
