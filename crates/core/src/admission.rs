@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use crate::command::{Binding, CreateFamily, RequestName, Rotate, TenantSettings, UpdateFamily};
+use crate::command::{
+    Acquire, Binding, CreateFamily, Publish, Renew, RequestName, Rotate, TenantSettings,
+    UpdateFamily,
+};
 use crate::ids::DurationMs;
 use crate::limits;
 use crate::reply::Refusal;
@@ -82,6 +85,36 @@ pub(crate) fn reason(reason: Option<&Arc<str>>) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
+}
+
+pub(crate) fn acquire(wish: &Acquire) -> Result<(), Refusal> {
+    let (min, max) = (limits::LEASE_TTL_MIN, limits::LEASE_TTL_MAX);
+    if wish.ttl < min || wish.ttl > max {
+        return Err(Refusal::invalid("ttl", &format!("give {} to {} ms", min.0, max.0)));
+    }
+    if wish.wait > limits::LOCK_WAIT_MAX {
+        let problem = format!("give 0 to {} ms", limits::LOCK_WAIT_MAX.0);
+        return Err(Refusal::invalid("wait", &problem));
+    }
+    Ok(())
+}
+
+pub(crate) fn renew(wish: &Renew) -> Result<(), Refusal> {
+    if wish.leases.len() > limits::RENEW_LEASES_MAX {
+        return Err(Refusal::limit("RENEW_LEASES_MAX", limits::RENEW_LEASES_MAX));
+    }
+    Ok(())
+}
+
+pub(crate) fn publish(wish: &Publish) -> Result<(), Refusal> {
+    if wish.sealed.len() > limits::RESULT_BYTES_MAX {
+        return Err(Refusal::limit("RESULT_BYTES_MAX", limits::RESULT_BYTES_MAX));
+    }
+    if wish.ttl.0 == 0 || wish.ttl > limits::RESULT_TTL_MAX {
+        let problem = format!("give 1 to {} ms", limits::RESULT_TTL_MAX.0);
+        return Err(Refusal::invalid("ttl", &problem));
+    }
+    Ok(())
 }
 
 fn grace(field: &str, span: DurationMs) -> Result<(), Refusal> {

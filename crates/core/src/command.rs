@@ -3,6 +3,8 @@
 //!
 //! Variants are only ever appended (bincode numbers them), and golden files pin their bytes.
 
+mod lease;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,6 +14,8 @@ use crate::ids::{
     ClientId, DeviceId, DurationMs, FamilyId, Generation, Kid, Position, RequestId, SecretDigest,
     SubjectId, TenantId, UnixMs,
 };
+
+pub use lease::{Acquire, LeaseName, Publish, Release, Renew, Withdraw};
 
 /// One entry of the Raft log: many commands under one stamp.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -87,6 +91,18 @@ pub enum Operation {
     DigestAt,
     /// Kills what was made from an earlier authentication of a subject.
     RequireReauthentication(RequireReauthentication),
+    /// Asks for a lock, or for a place among those who wait for it.
+    Acquire(Acquire),
+    /// Makes leases last for another while, counted from now.
+    Renew(Renew),
+    /// Gives a lock back.
+    Release(Release),
+    /// Hands the result of a single flight to those who wait for it.
+    Publish(Publish),
+    /// Takes an [`Operation::Acquire`] back: its place, or what it was granted.
+    Withdraw(Withdraw),
+    /// Ends the leases and waits that lease time has overtaken.
+    ExpireLeases(Sweep),
 }
 
 /// See [`Operation::CreateTenant`].

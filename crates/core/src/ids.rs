@@ -146,6 +146,14 @@ text_id!(
     /// Logout §3).
     SessionId, "session"
 );
+text_id!(
+    /// A lock: whatever the callers agree on.
+    LockName, "lock"
+);
+text_id!(
+    /// Who holds a lock, or waits for it. Two that share a name are told apart by their fences.
+    HolderId, "holder"
+);
 
 /// Reads exactly `N` bytes, raw or as hexadecimal. One copy, where the derived code takes a step
 /// for each byte.
@@ -330,7 +338,7 @@ macro_rules! fixed_counter {
         }
     )*};
 }
-fixed_counter!(Generation, Position);
+fixed_counter!(Generation, Position, Fence);
 
 /// Index of an entry in the Raft log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -360,6 +368,25 @@ impl fmt::Display for Position {
 }
 debug_as_display!(Position);
 
+/// Number of a grant of a lock: the position of the command that granted it. Every later grant of
+/// the same lock has a larger one, for ever, also after a restore. What the lock guards refuses
+/// whoever comes with a smaller fence than it has seen.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Fence(pub u64);
+
+impl From<Position> for Fence {
+    fn from(position: Position) -> Self {
+        Self(position.0)
+    }
+}
+
+impl fmt::Display for Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+debug_as_display!(Fence);
+
 /// An instant of wall time in Unix milliseconds.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
@@ -377,6 +404,27 @@ impl DurationMs {
     #[must_use]
     pub const fn from_secs(secs: u64) -> Self {
         Self(secs * 1_000)
+    }
+}
+
+/// An instant of lease time: milliseconds of the leaders' monotonic clocks since the beginning of
+/// the cluster. Never faster than real time, and standing still without a leader.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize,
+)]
+pub struct LeaseMs(pub u64);
+
+impl LeaseMs {
+    /// This instant moved forward; stops at the end of time.
+    #[must_use]
+    pub fn plus(self, by: DurationMs) -> Self {
+        Self(self.0.saturating_add(by.0))
+    }
+
+    /// Time since `earlier`, zero if that is later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> DurationMs {
+        DurationMs(self.0.saturating_sub(earlier.0))
     }
 }
 

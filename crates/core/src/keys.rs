@@ -8,7 +8,7 @@
 //! unambiguous. Kinds below [`crate::tables::PINNED_END`] are kept in memory by the store. Rows
 //! that belong to no tenant carry the length 0, which no tenant has.
 
-use crate::ids::{FamilyId, RequestId, SubjectId, TenantId, UnixMs};
+use crate::ids::{FamilyId, LeaseMs, LockName, Position, RequestId, SubjectId, TenantId, UnixMs};
 use crate::tables::PINNED_END;
 
 /// Kinds of rows: the first byte of their keys. Numbers are never used again.
@@ -27,6 +27,14 @@ pub(crate) mod kind {
     pub(crate) const REPLY: u8 = 0x41;
     /// An entry of the expiry index.
     pub(crate) const EXPIRY: u8 = 0x42;
+    /// A lock that is held or waited for.
+    pub(crate) const LOCK: u8 = 0x4b;
+    /// One who waits for a lock.
+    pub(crate) const LOCK_WAITER: u8 = 0x4c;
+    /// What a single flight has published.
+    pub(crate) const LOCK_RESULT: u8 = 0x4d;
+    /// An entry of the index of what lease time ends.
+    pub(crate) const LEASE_DUE: u8 = 0x50;
 }
 
 const _: () = assert!(kind::REAUTHENTICATION < PINNED_END && kind::FAMILY >= PINNED_END);
@@ -102,6 +110,63 @@ pub(crate) fn expiry_from(due: UnixMs) -> Vec<u8> {
 /// The row that an entry of the expiry index is about.
 pub(crate) fn expiry_target(key: &[u8]) -> Option<&[u8]> {
     key.get(EXPIRY_HEAD..).filter(|target| !target.is_empty())
+}
+
+fn of_lock(kind: u8, tenant: &TenantId, lock: &LockName, more: usize) -> Vec<u8> {
+    let lock = lock.as_str().as_bytes();
+    let mut key = start(kind, tenant, 2 + lock.len() + more);
+    push_text(&mut key, lock);
+    key
+}
+
+pub(crate) fn lock(tenant: &TenantId, lock: &LockName) -> Vec<u8> {
+    of_lock(kind::LOCK, tenant, lock, 0)
+}
+
+pub(crate) fn lock_result(tenant: &TenantId, lock: &LockName) -> Vec<u8> {
+    of_lock(kind::LOCK_RESULT, tenant, lock, 0)
+}
+
+/// One who waits since `place`. In the order in which they came.
+pub(crate) fn lock_waiter(tenant: &TenantId, lock: &LockName, place: Position) -> Vec<u8> {
+    let mut key = of_lock(kind::LOCK_WAITER, tenant, lock, 8);
+    key.extend_from_slice(&place.0.to_be_bytes());
+    key
+}
+
+/// The tenant and the lock that a key of any kind of lock row is about, and a waiter's place.
+pub(crate) fn lock_of(key: &[u8]) -> Option<(TenantId, LockName, Option<Position>)> {
+    let (tenant, rest) = take_text(key.get(1..)?)?;
+    let (lock, rest) = take_text(rest)?;
+    let place = <[u8; 8]>::try_from(rest).ok().map(|place| Position(u64::from_be_bytes(place)));
+    Some((TenantId::new(tenant).ok()?, LockName::new(lock).ok()?, place))
+}
+
+fn take_text(bytes: &[u8]) -> Option<(&str, &[u8])> {
+    let (len, rest) = bytes.split_first_chunk::<2>()?;
+    let (text, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
+    Some((std::str::from_utf8(text).ok()?, rest))
+}
+
+/// The entry of the index that has the row under `target` looked at when lease time reaches `due`.
+pub(crate) fn lease_due(due: LeaseMs, target: &[u8]) -> Vec<u8> {
+    let mut key = lease_due_from(due);
+    key.extend_from_slice(target);
+    key
+}
+
+/// Where entries due at `due` or later begin.
+pub(crate) fn lease_due_from(due: LeaseMs) -> Vec<u8> {
+    let mut key = Vec::with_capacity(EXPIRY_HEAD + 64);
+    key.extend_from_slice(&[kind::LEASE_DUE, 0, 0]);
+    key.extend_from_slice(&due.0.to_be_bytes());
+    key
+}
+
+/// When an entry of that index is due, and the row that it is about.
+pub(crate) fn lease_due_target(key: &[u8]) -> Option<(LeaseMs, &[u8])> {
+    let (due, target) = key.get(3..)?.split_first_chunk::<8>()?;
+    (!target.is_empty()).then_some((LeaseMs(u64::from_be_bytes(*due)), target))
 }
 
 /// From where to where all tenants are.

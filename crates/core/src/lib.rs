@@ -27,6 +27,7 @@ mod expiry;
 mod family;
 pub mod ids;
 mod keys;
+mod lease;
 pub mod limits;
 pub mod mac;
 pub mod machine;

@@ -57,3 +57,18 @@ pub const FAMILY_LIFETIME_MAX: DurationMs = DurationMs::from_secs(400 * 24 * 60 
 pub const ACCESS_TTL_MAX: DurationMs = DurationMs::from_secs(30 * 24 * 60 * 60);
 /// How often the sweep looks at a family that may have been rotated since, to erase its seal.
 pub const SEAL_VISIT_EVERY: DurationMs = DurationMs::from_secs(24 * 60 * 60);
+
+/// Those who wait for one lock.
+pub const LOCK_WAITERS_MAX: u32 = 10_000;
+/// Leases that one `Renew` names.
+pub const RENEW_LEASES_MAX: usize = 256;
+/// The sealed result of a single flight.
+pub const RESULT_BYTES_MAX: usize = 64 * 1024;
+/// Shortest lease: below it, the way to the cluster and back takes most of it.
+pub const LEASE_TTL_MIN: DurationMs = DurationMs(100);
+/// Longest lease. A longer hold renews.
+pub const LEASE_TTL_MAX: DurationMs = DurationMs::from_secs(60 * 60);
+/// Longest wait for a lock: as long as the name of its request is good.
+pub const LOCK_WAIT_MAX: DurationMs = REQUEST_TTL;
+/// How long the result of a single flight may be handed out.
+pub const RESULT_TTL_MAX: DurationMs = DurationMs::from_secs(60 * 60);

@@ -12,7 +12,8 @@ use crate::command::{Command, Entry, Operation};
 use crate::digest::bytes_digest;
 use crate::expiry;
 use crate::family::{create, revoke, rotate, touch, update};
-use crate::ids::{DurationMs, LogIndex, Position, UnixMs};
+use crate::ids::{LeaseMs, LogIndex, Position, UnixMs};
+use crate::lease::{acquire, expire, hold};
 use crate::limits;
 use crate::reply::{Done, Refusal, Replies, Reply, StateDigest};
 use crate::request;
@@ -32,7 +33,7 @@ pub struct Meta {
     /// The largest stamp so far.
     pub clock: UnixMs,
     /// Lease time: the leaders' monotonic milliseconds since the beginning.
-    pub lease_clock: DurationMs,
+    pub lease_clock: LeaseMs,
     /// Wrapping sum of [`crate::digest::row_digest`] over all rows.
     pub rows: u128,
     /// Position of the last command applied.
@@ -92,8 +93,7 @@ impl Machine {
         let fresh = self.meta.position == Position::default();
         assert!(fresh || first > self.meta.position, "entry {} was applied before", index.0);
         self.meta.clock = self.meta.clock.max(entry.stamp.min(CLOCK_MAX));
-        let lease_clock = self.meta.lease_clock.0.saturating_add(entry.lease_advance.0);
-        self.meta.lease_clock = DurationMs(lease_clock);
+        self.meta.lease_clock = self.meta.lease_clock.plus(entry.lease_advance);
         self.meta.position = first;
         for (place, command) in entry.commands.iter().enumerate() {
             let reply = if place < limits::BATCH_COMMANDS_MAX {
@@ -130,13 +130,16 @@ impl Machine {
             tenants: &mut self.tenants,
             rows: &mut self.meta.rows,
             now: self.meta.clock,
+            lease_now: self.meta.lease_clock,
             position: self.meta.position,
         };
-        if let Operation::Sweep(wish) = command.operation {
-            let outcome = expiry::sweep(&mut turn, wish)?;
-            return Ok(turn.reply(outcome));
-        }
-        mutate(&mut turn, command)
+        let outcome = match &command.operation {
+            Operation::Sweep(wish) => expiry::sweep(&mut turn, *wish)?,
+            Operation::ExpireLeases(wish) => expire::expire(&mut turn, *wish)?,
+            Operation::Withdraw(wish) => acquire::withdraw(&mut turn, command, wish)?,
+            _ => return mutate(&mut turn, command),
+        };
+        Ok(turn.reply(outcome))
     }
 }
 
@@ -160,6 +163,15 @@ fn mutate<T: Tables, R: Replies>(
         }
         (Operation::Touch(wish), Some(tenant)) => {
             let outcome = touch::touch(turn, id, tenant, name, wish)?;
+            return Ok(turn.reply(outcome));
+        }
+        // This one is remembered, and what is remembered changes while it waits.
+        (Operation::Acquire(wish), Some(_)) => {
+            return acquire::acquire(turn, id, name, &command.operation, wish);
+        }
+        // And this one is judged anew: what a lease was is no answer to what it is.
+        (Operation::Renew(wish), Some(_)) => {
+            let outcome = hold::renew(turn, id, wish)?;
             return Ok(turn.reply(outcome));
         }
         (Operation::CreateTenant(_), None) | (_, Some(_)) => {}
@@ -195,8 +207,17 @@ fn mutate<T: Tables, R: Replies>(
         (Operation::RequireReauthentication(wish), Some(tenant)) => {
             revocation::require_reauthentication(turn, id, tenant, wish)?
         }
+        (Operation::Release(wish), Some(_)) => hold::release(turn, id, wish)?,
+        (Operation::Publish(wish), Some(_)) => hold::publish(turn, id, wish)?,
         (
-            Operation::Rotate(_) | Operation::Touch(_) | Operation::Sweep(_) | Operation::DigestAt,
+            Operation::Rotate(_)
+            | Operation::Touch(_)
+            | Operation::Sweep(_)
+            | Operation::DigestAt
+            | Operation::Acquire(_)
+            | Operation::Renew(_)
+            | Operation::Withdraw(_)
+            | Operation::ExpireLeases(_),
             _,
         ) => unreachable!("answered above"),
     };

@@ -3,6 +3,8 @@
 //! A [`Refusal`] is an answer, not a fault: the command was judged and changed nothing but what its
 //! rule says. Variants are only ever appended: remembered replies are rows.
 
+mod lease;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,9 +12,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Binding, TenantSettings};
 use crate::ids::{
-    ClientId, DeviceId, DurationMs, FamilyId, Generation, Kid, Position, SubjectId, TenantId,
-    UnixMs,
+    ClientId, DeviceId, DurationMs, FamilyId, Generation, HolderId, Kid, LeaseMs, Position,
+    SubjectId, TenantId, UnixMs,
 };
+
+pub use lease::{Flight, Granted, HeldView, LeaseNotice, LockView};
 
 /// The answer to one command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -81,6 +85,25 @@ pub enum Done {
     },
     /// The digest of the whole state just after this position.
     Digest(StateDigest),
+    /// The lock is the caller's.
+    Granted(Granted),
+    /// The caller has a place in the queue: the reply's position. The answer comes as a
+    /// [`LeaseNotice::Settled`] of that place.
+    Queued {
+        /// Where it was asked last.
+        asked: Position,
+    },
+    /// Every lease last for another while, but those that were lost.
+    Renewed {
+        /// Their places in the request, ascending.
+        lost: Vec<u32>,
+    },
+    /// The lock is free, or the next one's.
+    Released,
+    /// The result is there for whoever waits.
+    Published,
+    /// Neither a place nor a grant of that request is left.
+    Withdrawn,
 }
 
 /// A new family.
@@ -181,6 +204,15 @@ pub enum Refusal {
         /// The head's generation.
         head: Generation,
     },
+    /// Another one holds the lock.
+    Held {
+        /// Who.
+        holder: HolderId,
+        /// Lease time until that hold ends, if it isn't renewed.
+        remaining: DurationMs,
+    },
+    /// The lease has ended, and perhaps another one has begun: whoever held it must stop.
+    Lost,
 }
 
 impl Refusal {
@@ -281,6 +313,18 @@ pub trait Replies {
 
     /// Something that security people want to know. Called whether or not replies are wanted.
     fn event(&mut self, event: Event);
+
+    /// What became of those who wait for locks. Called whether or not replies are wanted: they
+    /// wait on any node.
+    fn lease(&mut self, notice: LeaseNotice) {
+        let _ = notice;
+    }
+
+    /// Something ends when lease time reaches `due`: an
+    /// [`crate::command::Operation::ExpireLeases`] is to be proposed then.
+    fn lease_due(&mut self, due: LeaseMs) {
+        let _ = due;
+    }
 }
 
 /// A security event. Deterministic: every replica raises the same.

@@ -6,7 +6,9 @@
 //! row, its entry in the expiry index and what the command did are one change: a crash keeps all
 //! of it or nothing.
 //!
-//! Not here: rotations are remembered in their family's row, and `Touch` can be repeated as it is.
+//! Not here: rotations are remembered in their family's row, `Touch` can be repeated as it is, and
+//! `Renew` is judged anew each time. An `Acquire` that waits is here, and its row is changed when
+//! it is granted.
 //! So that a rotation stays one read and one write, its name is told from others of its family
 //! only, not from those of other kinds of requests.
 
@@ -17,11 +19,11 @@ use crate::command::{Operation, RequestName};
 use crate::digest::bytes_digest;
 use crate::expiry;
 use crate::family;
-use crate::ids::{DurationMs, FamilyId, TenantId, UnixMs};
+use crate::ids::{DurationMs, FamilyId, RequestId, TenantId, UnixMs};
 use crate::keys;
 use crate::limits;
 use crate::reply::{Refusal, Replies, Reply};
-use crate::tables::{Tables, TablesError};
+use crate::tables::{ReadTables, Tables, TablesError};
 use crate::turn::Turn;
 
 /// How long a reply is remembered.
@@ -96,5 +98,30 @@ pub(crate) fn remember<T: Tables, R: Replies>(
     let old = turn.tables.get(&key)?;
     expiry::schedule_new(turn, &key, old.as_ref(), remembered.forgotten_at());
     turn.put(key, old.as_ref(), encode(&remembered));
+    Ok(())
+}
+
+/// The reply that is remembered under a name, whatever was asked; past its time or not.
+pub(crate) fn remembered(
+    tables: &impl ReadTables,
+    id: &TenantId,
+    request: RequestId,
+) -> Result<Option<Reply>, TablesError> {
+    let Some(row) = tables.get(&keys::reply(id, request))? else { return Ok(None) };
+    Ok(Some(decode_row::<Remembered>(&row)?.reply))
+}
+
+/// Replaces what is remembered by what came of it later: a wait that has ended with a grant.
+pub(crate) fn amend<T: Tables, R: Replies>(
+    turn: &mut Turn<'_, T, R>,
+    id: &TenantId,
+    request: RequestId,
+    reply: &Reply,
+) -> Result<(), TablesError> {
+    let key = keys::reply(id, request);
+    let Some(row) = turn.tables.get(&key)? else { return Ok(()) };
+    let mut remembered: Remembered = decode_row(&row)?;
+    remembered.reply = reply.clone();
+    turn.put(key, Some(&row), encode(&remembered));
     Ok(())
 }

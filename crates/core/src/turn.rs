@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::digest::row_digest;
-use crate::ids::{FamilyId, Position, TenantId, UnixMs};
+use crate::ids::{FamilyId, LeaseMs, Position, TenantId, UnixMs};
 use crate::reply::{Done, Event, EventKind, Refusal, Replies, Reply};
 use crate::tables::{Tables, TablesError};
 use crate::tenant::Tenant;
@@ -30,6 +30,8 @@ pub(crate) struct Turn<'a, T, R> {
     pub(crate) rows: &'a mut u128,
     /// The machine's clock.
     pub(crate) now: UnixMs,
+    /// Lease time.
+    pub(crate) lease_now: LeaseMs,
     /// This command's place.
     pub(crate) position: Position,
 }

@@ -109,6 +109,30 @@ fn rotate(generation: u64) -> Rotate {
     }
 }
 
+fn acquire(holder: &str, wait: u64) -> Acquire {
+    Acquire {
+        lock: LockName::new("refresh").unwrap(),
+        holder: HolderId::new(holder).unwrap(),
+        ttl: DurationMs(10_000),
+        wait: DurationMs(wait),
+    }
+}
+
+fn lease(index: u64) -> LeaseName {
+    let Acquire { lock, holder, .. } = acquire("a", 0);
+    LeaseName { lock, holder, fence: Position::new(0, LogIndex(index), 0).into() }
+}
+
+fn publish(index: u64) -> Publish {
+    let sealed = Bytes::from_static(b"sealed result");
+    Publish { lease: lease(index), sealed, ttl: DurationMs(30_000), release: false }
+}
+
+fn withdraw() -> Withdraw {
+    let lock = acquire("a", 0).lock;
+    Withdraw { lock, acquire: RequestId([9; 16]), asked: Some(Position(4_096)) }
+}
+
 /// One of every operation, in the order of their numbers.
 fn operations() -> Vec<(&'static str, Operation)> {
     let settings = TenantSettings::default();
@@ -149,6 +173,12 @@ fn operations() -> Vec<(&'static str, Operation)> {
         ("sweep", Operation::Sweep(Sweep { rows_max: 10 })),
         ("digest", Operation::DigestAt),
         ("require reauthentication", Operation::RequireReauthentication(reauthenticate)),
+        ("acquire", Operation::Acquire(acquire("a", 0))),
+        ("renew", Operation::Renew(Renew { leases: vec![lease(1)] })),
+        ("release", Operation::Release(Release { lease: lease(1) })),
+        ("publish", Operation::Publish(publish(1))),
+        ("withdraw", Operation::Withdraw(withdraw())),
+        ("expire leases", Operation::ExpireLeases(Sweep { rows_max: 10 })),
     ]
 }
 
@@ -172,8 +202,8 @@ fn entries_keep_their_bytes() {
     }
 }
 
-/// Every kind of row: a tenant, its keys, cutoffs, a family with a full ring, replies,
-/// the index.
+/// Every kind of row: a tenant, its keys, cutoffs, a family with a full ring, replies, a lock with
+/// one who waits and a result, the indexes.
 fn history() -> (Machine, MemTables) {
     let (mut machine, mut tables) = (Machine::new(), MemTables::new());
     let order = [0, 2, 3, 4, 5, 5, 5, 5, 5, 5, 7, 10, 13];
@@ -185,6 +215,18 @@ fn history() -> (Machine, MemTables) {
         };
         let index = LogIndex(at as u64 + 1);
         machine.apply(&mut tables, index, &entry(at, what), &mut replies).unwrap();
+    }
+    // A lock that is held, waited for, and has a result.
+    let at = order.len() as u64 + 1;
+    let locked = [
+        Operation::Acquire(acquire("a", 0)),
+        Operation::Acquire(acquire("b", 60_000)),
+        Operation::Publish(publish(at)),
+    ];
+    for (more, what) in (0..).zip(locked) {
+        let entry = entry(40 + more, what);
+        let index = LogIndex(at + more as u64);
+        machine.apply(&mut tables, index, &entry, &mut replies).unwrap();
     }
     assert!(replies.0.iter().all(|reply| reply.outcome.is_ok()), "{:?}", replies.0);
     (machine, tables)

@@ -15,7 +15,7 @@ use jeton_core::machine::Machine;
 use jeton_core::tables::MemTables;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
-use world::{Answers, Step, World, steps};
+use world::{Answers, Step, World, lock_steps, steps};
 
 /// Few cases by default: `PROPTEST_CASES` asks for more.
 fn config() -> ProptestConfig {
@@ -32,6 +32,16 @@ proptest! {
     /// that agree with apply, and a digest that follows: see `World::check_entry`.
     #[test]
     fn every_history_keeps_its_promises(steps in steps(80)) {
+        let mut world = World::default();
+        for step in &steps {
+            world.step(step);
+        }
+    }
+
+    /// Fences only grow, a hold ends before the next begins, nobody is overtaken: see
+    /// `Locks::check_entry`.
+    #[test]
+    fn every_history_of_locks_keeps_its_promises(steps in lock_steps(120)) {
         let mut world = World::default();
         for step in &steps {
             world.step(step);
@@ -84,7 +94,9 @@ proptest! {
         let mut world = World::default();
         steps.iter().for_each(|step| drop(world.step(step)));
         let commands: Vec<_> = world.log.iter()
-            .flat_map(|(_, bytes)| codec::decode_entry(bytes).unwrap().commands).collect();
+            .flat_map(|(_, bytes)| codec::decode_entry(bytes).unwrap().commands)
+            // A fence is a position, and those are others in other entries.
+            .filter(|command| !names_a_fence(&command.operation)).collect();
         let run = |size: usize| {
             let (mut machine, mut tables) = (Machine::new(), MemTables::new());
             let mut answers = Answers::default();
@@ -159,13 +171,20 @@ proptest! {
     }
 }
 
+fn names_a_fence(operation: &Operation) -> bool {
+    matches!(operation, Operation::Renew(_) | Operation::Release(_) | Operation::Publish(_))
+}
+
 /// Random histories that never get anywhere would prove nothing.
 #[test]
 fn random_histories_reach_every_answer() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut seen = std::collections::BTreeMap::new();
-    for _ in 0..200 {
-        let steps = steps(80).new_tree(&mut runner).unwrap().current();
+    for round in 0..260 {
+        let steps = match round {
+            0..200 => steps(80).new_tree(&mut runner).unwrap().current(),
+            _ => lock_steps(120).new_tree(&mut runner).unwrap().current(),
+        };
         let mut world = World::default();
         steps.iter().for_each(|step| drop(world.step(step)));
         for reply in &world.said.replies {
@@ -177,8 +196,10 @@ fn random_histories_reach_every_answer() {
         "Err BindingMismatch",
         "Err ClientMismatch",
         "Err Expired",
+        "Err Held",
         "Err Integrity",
         "Err Invalid",
+        "Err Lost",
         "Err NameReused",
         "Err NotFound",
         "Err RateLimited",
@@ -189,16 +210,23 @@ fn random_histories_reach_every_answer() {
         "Ok Cut",
         "Ok FamilyCreated",
         "Ok FamilyUpdated",
+        "Ok Granted",
         "Ok KeyMarkedCompromised",
         "Ok NothingToRevoke",
+        "Ok Published",
+        "Ok Queued",
+        "Ok Released",
+        "Ok Renewed",
         "Ok Replayed",
         "Ok Revoked",
         "Ok Rotated",
         "Ok Superseded",
+        "Ok Swept",
         "Ok TenantCreated",
         "Ok TenantKeyRotated",
         "Ok TenantSet",
         "Ok Touched",
+        "Ok Withdrawn",
     ];
     let missing: Vec<_> = expected.iter().filter(|kind| !seen.contains_key(**kind)).collect();
     assert!(seen["Ok Rotated"] > 500, "{seen:?}");
@@ -236,4 +264,20 @@ fn an_entry_that_is_too_long_is_refused() {
     machine.apply(&mut tables, LogIndex(1), &entry, &mut answers).unwrap();
     assert_eq!(answers.replies.iter().filter(|reply| reply.outcome.is_ok()).count(), 1_024);
     assert_eq!(answers.replies.len(), 3_000);
+}
+
+/// The queue before a lock is as long as its limit, and one more is refused. Nobody is forgotten,
+/// nobody is overtaken, and nothing is left of it in the end.
+#[test]
+fn ten_thousand_wait_for_a_lock_and_no_more() {
+    let mut world = World::default();
+    let rows = world.tables.rows().filter(|(key, _)| key[0] >= 0x4b).count();
+    let max = jeton_core::limits::LOCK_WAITERS_MAX as usize;
+    world.queue_up(max + 1);
+    let queued = |reply: &&jeton_core::reply::Reply| world::kind(reply) == "Ok Queued";
+    assert_eq!(world.said.replies.iter().filter(queued).count(), max);
+    assert_eq!(world::kind(world.said.replies.last().unwrap()), "Err LimitReached");
+    world.work_off(max + 1);
+    let left = world.tables.rows().filter(|(key, _)| key[0] >= 0x4b).count();
+    assert_eq!(left, rows, "a lock that nobody wants has no rows");
 }

@@ -83,4 +83,9 @@ transcripts! {
     tenants_have_limits: "tenants have limits.txt",
     a_family_is_changed: "a family is changed.txt",
     space_is_reclaimed: "space is reclaimed.txt",
+    a_lock_is_held: "a lock is held.txt",
+    a_lock_is_waited_for: "a lock is waited for.txt",
+    a_caller_goes_away: "a caller goes away.txt",
+    lease_time_stands_still: "lease time stands still.txt",
+    a_flight_is_shared: "a flight is shared.txt",
 }

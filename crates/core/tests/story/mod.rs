@@ -9,6 +9,8 @@
 //! touch f.1 · update f · revoke f · revoke-token f.0 · cut subject=alice · sweep 10
 //! reauthenticate alice                       what was authenticated before is dead
 //! key · compromise 1 · settings … · digest   maintenance
+//! acquire l by=a ttl=10s wait=5s id=x        a lock; and what else `locks` knows
+//! failover                                   lease time stood still since the last entry
 //! show f · validate f.1 · rows · sealed f    reads
 //! one ; two                                  both in one entry
 //! ```
@@ -17,6 +19,7 @@
 //! scenes every entry is also replayed from its bytes on a second machine, rotations are judged by
 //! the read side first, and the digest is computed anew.
 
+mod locks;
 mod words;
 
 use std::collections::BTreeMap;
@@ -48,6 +51,7 @@ fn named(word: &str) -> [u8; 16] {
 pub struct Answers {
     pub replies: Vec<Reply>,
     pub events: Vec<Event>,
+    pub notices: Vec<LeaseNotice>,
 }
 
 impl Replies for Answers {
@@ -60,6 +64,9 @@ impl Replies for Answers {
     }
     fn event(&mut self, event: Event) {
         self.events.push(event);
+    }
+    fn lease(&mut self, notice: LeaseNotice) {
+        self.notices.push(notice);
     }
 }
 
@@ -82,6 +89,8 @@ pub struct Story {
     follower: (Machine, MemTables),
     index: u64,
     now: UnixMs,
+    /// Lease time that has passed since the last entry.
+    leased: DurationMs,
     tenant: TenantId,
     /// Digests of tokens, as they were answered.
     tokens: BTreeMap<(String, u64), SecretDigest>,
@@ -96,6 +105,7 @@ impl Default for Story {
             follower: (Machine::new(), MemTables::new()),
             index: 0,
             now: T0,
+            leased: DurationMs(0),
             tenant: TenantId::new("nobody").unwrap(),
             tokens: BTreeMap::new(),
             requests: 0,
@@ -126,7 +136,9 @@ impl Story {
         let mut out = String::new();
         match words.verb() {
             "clock" => {
-                self.now = self.now.plus(words::span(words.noun()));
+                let span = words::span(words.noun());
+                self.now = self.now.plus(span);
+                self.leased.0 += span.0;
                 writeln!(out, "now {}", words::instant(self.now)).unwrap();
             }
             "in" => self.tenant = TenantId::new(words.noun()).unwrap(),
@@ -152,6 +164,8 @@ impl Story {
                     Err(refusal) => words::refusal(&mut out, &refusal),
                 }
             }
+            "failover" => self.leased = DurationMs(0),
+            "lock" | "await" => self.look_at_lock(words, &mut out),
             "rows" => self.rows(&mut out),
             "sealed" => {
                 let seal = format!("seal of {}", words.noun());
@@ -182,6 +196,10 @@ impl Story {
             0x40 => "families",
             0x41 => "replies",
             0x42 => "due",
+            0x4b => "locks",
+            0x4c => "waiters",
+            0x4d => "results",
+            0x50 => "leases due",
             _ => "others",
         };
         let counts = counts.iter().map(|(byte, count)| format!("{}={count}", kind(byte)));
@@ -200,7 +218,7 @@ impl Story {
     }
 
     fn command(&mut self, words: &Words) -> Command {
-        let maintenance = matches!(words.verb(), "sweep" | "digest");
+        let maintenance = matches!(words.verb(), "sweep" | "digest" | "expire");
         let request = if maintenance { None } else { self.request(words) };
         if words.verb() == "tenant" {
             self.tenant = TenantId::new(words.noun()).unwrap();
@@ -268,7 +286,10 @@ impl Story {
                 Operation::Sweep(Sweep { rows_max })
             }
             "digest" => Operation::DigestAt,
-            other => panic!("no such word: {other}"),
+            other => match locks::operation(words) {
+                Some(operation) => operation,
+                None => panic!("no such word: {other}"),
+            },
         }
     }
 
@@ -320,7 +341,8 @@ impl Story {
         };
         self.index += 1;
         let index = LogIndex(self.index);
-        let entry = Entry { stamp: self.now, lease_advance: DurationMs(1), commands };
+        let lease_advance = std::mem::take(&mut self.leased);
+        let entry = Entry { stamp: self.now, lease_advance, commands };
         let before = self.tables.clone();
         let mut answers = Answers::default();
         self.machine.apply(&mut self.tables, index, &entry, &mut answers).unwrap();
@@ -348,6 +370,7 @@ impl Story {
             out.insert_str(0, "without an entry: ");
         }
         answers.events.iter().for_each(|event| words::event(&mut out, event));
+        answers.notices.iter().for_each(|notice| locks::notice(&mut out, notice));
         out
     }
 

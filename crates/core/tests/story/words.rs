@@ -81,7 +81,7 @@ pub fn position(text: &str) -> Position {
     Position::new(0, LogIndex(index.parse().unwrap()), place.parse().unwrap())
 }
 
-fn short_span(span: DurationMs) -> String {
+pub fn short_span(span: DurationMs) -> String {
     let (mut left, mut out) = (span.0, String::new());
     for (unit, ms) in UNITS {
         if left >= ms {
@@ -96,7 +96,7 @@ pub fn instant(at: UnixMs) -> String {
     format!("+{}", short_span(at.since(T0)))
 }
 
-fn place(position: Position) -> String {
+pub fn place(position: Position) -> String {
     let bits = Position::PLACE_BITS;
     format!("{}.{}", position.0 >> bits, position.0 & ((1 << bits) - 1))
 }
@@ -137,6 +137,7 @@ fn done(out: &mut String, done: &Done) {
             writeln!(out, "swept: visited {visited}, reclaimed {reclaimed}{more}")
         }
         Done::Digest(_) => writeln!(out, "digest"),
+        other if super::locks::done(out, other) => Ok(()),
         other => writeln!(out, "{other:?}"),
     }
     .unwrap();
@@ -169,6 +170,9 @@ pub fn refusal(out: &mut String, refusal: &Refusal) {
         Refusal::Spent { head } => writeln!(out, "SPENT: head is {}", head.0),
         Refusal::VersionMismatch { version } => writeln!(out, "VERSION_MISMATCH: is {version}"),
         Refusal::LimitReached { limit, max } => writeln!(out, "LIMIT_REACHED: {limit}={max}"),
+        Refusal::Held { holder, remaining } => {
+            writeln!(out, "HELD by {holder}, {} left", short_span(*remaining))
+        }
         Refusal::Invalid { field, problem } => writeln!(out, "INVALID {field}: {problem}"),
         other => writeln!(out, "{other:?}"),
     }

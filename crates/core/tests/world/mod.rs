@@ -1,5 +1,7 @@
 //! A small world for properties: two tenants, few families, everything that can be asked of them.
 
+mod locks;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -52,6 +54,12 @@ enum What {
     Revoke,
     RevokeToken,
     Cut,
+    Acquire,
+    Renew,
+    Release,
+    Publish,
+    Withdraw,
+    ExpireLeases,
 }
 
 impl Step {
@@ -85,10 +93,31 @@ fn what() -> impl Strategy<Value = What> {
         1 => Just(What::Revoke),
         1 => Just(What::RevokeToken),
         1 => Just(What::Cut),
+        4 => lock_what(),
+    ]
+}
+
+fn lock_what() -> impl Strategy<Value = What> {
+    prop_oneof![
+        8 => Just(What::Acquire),
+        3 => Just(What::Renew),
+        3 => Just(What::Release),
+        2 => Just(What::Publish),
+        1 => Just(What::Withdraw),
+        3 => Just(What::ExpireLeases),
     ]
 }
 
 pub fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
+    steps_of(what(), max)
+}
+
+/// Steps that are all about locks.
+pub fn lock_steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
+    steps_of(lock_what(), max)
+}
+
+fn steps_of(what: impl Strategy<Value = What>, max: usize) -> impl Strategy<Value = Vec<Step>> {
     let who = prop_oneof![6 => Just(0_u8), 1 => any::<u8>()];
     let back = prop_oneof![4 => Just(0_u8), 3 => Just(1_u8), 3 => any::<u8>()];
     let age = prop_oneof![4 => Just(0_u64), 2 => 0_u64..40_000, 1 => 0_u64..700_000];
@@ -96,7 +125,7 @@ pub fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
     let again =
         prop_oneof![3 => Just(None), 1 => Just(Some(0)), 1 => (0_u64..700_000).prop_map(Some)];
     let step = (
-        what(),
+        what,
         prop_oneof![5 => Just(0_u8), 1 => Just(1_u8)],
         0..FAMILIES,
         who,
@@ -125,6 +154,7 @@ pub fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
 pub struct Answers {
     pub replies: Vec<Reply>,
     pub events: Vec<Event>,
+    pub notices: Vec<LeaseNotice>,
 }
 
 impl Replies for Answers {
@@ -136,6 +166,9 @@ impl Replies for Answers {
     }
     fn event(&mut self, event: Event) {
         self.events.push(event);
+    }
+    fn lease(&mut self, notice: LeaseNotice) {
+        self.notices.push(notice);
     }
 }
 
@@ -173,6 +206,9 @@ pub struct World {
     now: UnixMs,
     known: BTreeMap<(u8, FamilyId), Known>,
     requests: u64,
+    /// Lease time that has passed since the last entry.
+    leased: DurationMs,
+    locks: locks::Locks,
     /// How often a family was made anew.
     lives: BTreeMap<(u8, u8), u8>,
 }
@@ -187,6 +223,8 @@ impl Default for World {
             now: T0,
             known: BTreeMap::new(),
             requests: 0,
+            leased: DurationMs(0),
+            locks: locks::Locks::default(),
             lives: BTreeMap::new(),
         };
         for tenant in 0..2 {
@@ -335,28 +373,40 @@ impl World {
                 device: (step.back & 4 != 0).then_some(device),
                 reason: None,
             }),
+            What::Acquire
+            | What::Renew
+            | What::Release
+            | What::Publish
+            | What::Withdraw
+            | What::ExpireLeases => self.lock_operation(step, what),
         }
     }
 
     /// Does a step, and what may follow it.
     pub fn step(&mut self, step: &Step) -> Vec<Reply> {
-        self.now = self.now.plus(DurationMs(step.pause));
+        self.pass(step.pause);
         let operation = self.operation(step);
         let command = Arc::new(self.command(step, operation));
         let mut replies = vec![self.judge_and_enter(step, &command)];
         if let Some(later) = step.again {
             let before = self.tables.clone();
-            self.now = self.now.plus(DurationMs(later));
+            self.pass(later);
             let mut command = Command::clone(&command);
             command.request.as_mut().unwrap().age.0 += later;
+            let goes_on = locks::goes_on(&command.operation);
             let again = self.judge_and_enter(step, &Arc::new(command));
-            if later == 0 || replies[0].outcome.is_ok() {
+            if (later == 0 || replies[0].outcome.is_ok()) && !goes_on {
                 assert_eq!(self.tables, before, "a retry changes nothing: {step:?}");
                 assert!(!matches!(again.outcome, Err(Refusal::Reused(ref reuse)) if reuse.revoked));
             }
             replies.push(again);
         }
         replies
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.now = self.now.plus(DurationMs(ms));
+        self.leased.0 += ms;
     }
 
     /// An entry of maintenance.
@@ -401,10 +451,15 @@ impl World {
 
     fn enter(&mut self, commands: Vec<Arc<Command>>) {
         let index = self.log.last().map_or(1, |(index, _)| index + 1);
-        let entry = Entry { stamp: self.now, lease_advance: DurationMs(3), commands };
+        let lease_advance = std::mem::take(&mut self.leased);
+        let (replies, notices) = (self.said.replies.len(), self.said.notices.len());
+        let entry = Entry { stamp: self.now, lease_advance, commands };
         self.log.push((index, codec::encode_entry(&entry)));
         self.machine.apply(&mut self.tables, LogIndex(index), &entry, &mut self.said).unwrap();
         assert_eq!(self.machine.meta().rows, digest(&self.tables), "the digest follows the rows");
+        let said = (&self.said.replies[replies..], &self.said.notices[notices..]);
+        let meta = self.machine.meta();
+        self.locks.check_entry(&entry, said, meta);
     }
 
     /// The promises of semantics §1, from what was said and nothing else.
@@ -492,6 +547,12 @@ impl World {
             What::Revoke,
             What::RevokeToken,
             What::Cut,
+            What::Acquire,
+            What::Renew,
+            What::Release,
+            What::Publish,
+            What::Withdraw,
+            What::ExpireLeases,
         ];
         let mut commands = Vec::new();
         for what in all {
@@ -505,6 +566,8 @@ impl World {
                     wish.idle = Some(DurationMs(generation));
                     wish.authenticated_at = Some(Position(generation));
                 }
+                Operation::Acquire(wish) => wish.wait.0 = generation.min(limits::LOCK_WAIT_MAX.0),
+                Operation::Release(wish) => wish.lease.fence = Fence(generation),
                 Operation::SetTenant(wish) => {
                     wish.settings.family_lifetime_max = limits::FAMILY_LIFETIME_MAX;
                     wish.settings.rotation_burst = generation as u32;
