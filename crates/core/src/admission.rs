@@ -46,6 +46,12 @@ pub(crate) fn create_family(wish: &CreateFamily, tenant: &TenantSettings) -> Res
     if wish.idle == Some(DurationMs(0)) {
         return Err(Refusal::invalid("idle_lifetime", "give at least 1 ms"));
     }
+    if let Some(cap) = wish.cap
+        && !(1..=limits::CAP_FAMILIES_MAX).contains(&cap.max)
+    {
+        let problem = format!("give 1 to {}", limits::CAP_FAMILIES_MAX);
+        return Err(Refusal::invalid("cap.max", &problem));
+    }
     wish.grace.map_or(Ok(()), |span| grace("grace", span))
 }
 

@@ -164,6 +164,9 @@ pub struct TenantSettings {
     pub rotations_per_s: u32,
     /// Shadow mode: reuse raises its event, and revokes nothing. Default off.
     pub shadow: bool,
+    /// Soft quota: beyond this many rows of families the tenant is told, and nothing is refused.
+    /// Default 0: none.
+    pub families_max_soft: u64,
 }
 
 impl Default for TenantSettings {
@@ -176,6 +179,7 @@ impl Default for TenantSettings {
             rotation_burst: 16,
             rotations_per_s: 1,
             shadow: false,
+            families_max_soft: 0,
         }
     }
 }
@@ -244,6 +248,37 @@ pub struct CreateFamily {
     /// Position that the caller read when the user's credentials were checked. Cutoffs between then
     /// and now kill the family before it is born.
     pub authenticated_at: Option<Position>,
+    /// How many may live beside it.
+    pub cap: Option<FamilyCap>,
+}
+
+/// The most families that may live at once, judged when one more is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FamilyCap {
+    /// The new one included: 1 to [`crate::limits::CAP_FAMILIES_MAX`].
+    pub max: u32,
+    /// Which families are counted.
+    pub scope: CapScope,
+    /// What happens at the cap.
+    pub policy: CapPolicy,
+}
+
+/// Which families a cap counts, with or without a cap of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CapScope {
+    /// All of the new family's subject.
+    Subject,
+    /// Those of the new family's subject that its client holds.
+    SubjectClient,
+}
+
+/// What happens when one more family would be one too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CapPolicy {
+    /// The oldest die in the same command, so that the new one has room.
+    EvictOldest,
+    /// The new one is refused.
+    Deny,
 }
 
 /// See [`Operation::Rotate`].

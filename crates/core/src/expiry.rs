@@ -9,9 +9,9 @@
 
 use bytes::Bytes;
 
-use crate::codec::{FORMAT, decode_row, encode};
+use crate::codec::{FORMAT, decode_row};
 use crate::command::Sweep;
-use crate::family::{self, FamilyRow};
+use crate::family;
 use crate::ids::{DurationMs, UnixMs};
 use crate::keys::{self, kind};
 use crate::limits;
@@ -35,7 +35,7 @@ pub(crate) fn schedule_new<T: Tables, R: Replies>(
 }
 
 /// What becomes of a row that was visited.
-enum Fate {
+pub(crate) enum Fate {
     /// It is past its time.
     Remove,
     /// Looked at again later, with this new value if it has one.
@@ -60,7 +60,7 @@ pub(crate) fn sweep<T: Tables, R: Replies>(
         turn.delete(entry, value);
         let Some(target) = keys::expiry_target(entry) else { continue };
         let Some(row) = turn.tables.get(target)? else { continue };
-        match fate(target[0], &row, turn.now)? {
+        match fate(turn, target, &row)? {
             Fate::Remove => {
                 turn.delete(target, &row);
                 reclaimed += 1;
@@ -77,19 +77,17 @@ pub(crate) fn sweep<T: Tables, R: Replies>(
     Ok(Ok(Done::Swept { visited, reclaimed, more }))
 }
 
-fn fate(kind: u8, row: &[u8], now: UnixMs) -> Result<Fate, TablesError> {
-    let ends_at = match kind {
+fn fate<T: Tables, R: Replies>(
+    turn: &mut Turn<'_, T, R>,
+    target: &[u8],
+    row: &Bytes,
+) -> Result<Fate, TablesError> {
+    let ends_at = match target[0] {
         kind::REPLY => decode_row::<Remembered>(row)?.forgotten_at(),
         kind::CUTOFF | kind::REAUTHENTICATION => decode_row::<Cutoff>(row)?.ends_at(),
-        kind::FAMILY => {
-            let mut row: FamilyRow = decode_row(row)?;
-            if now >= row.forgotten_at() {
-                return Ok(Fate::Remove);
-            }
-            let changed = family::tidy(&mut row, now).then(|| encode(&row));
-            return Ok(Fate::Later(family::next_visit(&row, now), changed));
-        }
+        kind::FAMILY => return family::reclaim::visit(turn, target, row),
+        kind::FAMILY_INDEX => return family::cap::visit(turn, target, row),
         other => unreachable!("no row of kind {other} is ever scheduled"),
     };
-    Ok(if now >= ends_at { Fate::Remove } else { Fate::Later(ends_at, None) })
+    Ok(if turn.now >= ends_at { Fate::Remove } else { Fate::Later(ends_at, None) })
 }

@@ -35,6 +35,8 @@ pub(crate) mod kind {
     pub(crate) const LOCK_RESULT: u8 = 0x4d;
     /// An entry of the index of what lease time ends.
     pub(crate) const LEASE_DUE: u8 = 0x50;
+    /// Where families are found by their roots, rosters of caps, and how many rows there are.
+    pub(crate) const FAMILY_INDEX: u8 = 0x44;
 }
 
 const _: () = assert!(kind::REAUTHENTICATION < PINNED_END && kind::FAMILY >= PINNED_END);
@@ -81,6 +83,65 @@ pub(crate) fn family(tenant: &TenantId, family: FamilyId) -> Vec<u8> {
     let mut key = start(kind::FAMILY, tenant, 16);
     key.extend_from_slice(&family.0);
     key
+}
+
+/// The tenant and the family that a key of kind [`kind::FAMILY`] is about.
+pub(crate) fn family_of(key: &[u8]) -> Option<(TenantId, FamilyId)> {
+    let (tenant, rest) = split_tenant(key)?;
+    Some((tenant, FamilyId::from_slice(rest).ok()?))
+}
+
+/// The tenant of a key, and what is behind it.
+pub(crate) fn split_tenant(key: &[u8]) -> Option<(TenantId, &[u8])> {
+    let (len, rest) = key.get(1..)?.split_first_chunk::<2>()?;
+    let (tenant, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
+    Some((TenantId::new(std::str::from_utf8(tenant).ok()?).ok()?, rest))
+}
+
+/// What a row of kind [`kind::FAMILY_INDEX`] is. Behind it stand names, and for an index what it
+/// leads to.
+pub(crate) mod index {
+    /// How many rows of families the tenant keeps.
+    pub(crate) const KEPT: u8 = 0;
+    pub(crate) const SUBJECT: u8 = 1;
+    pub(crate) const CLIENT: u8 = 2;
+    pub(crate) const SUBJECT_CLIENT: u8 = 3;
+    pub(crate) const DEVICE: u8 = 4;
+    /// Who may live, under caps of a subject.
+    pub(crate) const ROSTER: u8 = 0x10;
+    /// Who may live, under caps of a subject and a client.
+    pub(crate) const ROSTER_CLIENT: u8 = 0x11;
+}
+
+/// What all keys of one index, or the only one of a roster, begin with.
+pub(crate) fn family_index(tenant: &TenantId, what: u8, names: &[&str]) -> Vec<u8> {
+    let more = names.iter().map(|name| 2 + name.len()).sum::<usize>();
+    let mut key = start(kind::FAMILY_INDEX, tenant, 1 + more + INDEX_TAIL);
+    key.push(what);
+    names.iter().for_each(|name| push_text(&mut key, name.as_bytes()));
+    key
+}
+
+/// Bytes behind the names in a key of an index: created, family.
+const INDEX_TAIL: usize = 24;
+
+/// The index entry of a family, in the order of creation.
+pub(crate) fn index_entry(mut index: Vec<u8>, created: Position, family: FamilyId) -> Vec<u8> {
+    index.extend_from_slice(&created.0.to_be_bytes());
+    index.extend_from_slice(&family.0);
+    index
+}
+
+/// Where the entries of an index end.
+pub(crate) fn index_end(index: &[u8]) -> Vec<u8> {
+    [index, &[0xff; INDEX_TAIL + 1]].concat()
+}
+
+/// The family that an index entry leads to, and where it was created.
+pub(crate) fn index_target(entry: &[u8]) -> Option<(Position, FamilyId)> {
+    let tail = entry.get(entry.len().checked_sub(INDEX_TAIL)?..)?;
+    let (created, family) = tail.split_first_chunk::<8>()?;
+    Some((Position(u64::from_be_bytes(*created)), FamilyId::from_slice(family).ok()?))
 }
 
 pub(crate) fn reply(tenant: &TenantId, request: RequestId) -> Vec<u8> {

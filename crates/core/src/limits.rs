@@ -40,6 +40,15 @@ pub const ENTRY_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const TENANT_KEYS_MAX: usize = 64;
 /// Tenants of one cluster.
 pub const TENANTS_MAX: usize = 4_096;
+/// Families that a cap may allow at once. Also the most that one creation may evict, but for those
+/// of a subject that was never capped before: [`ROSTER_MEMBERS_MAX`].
+pub const CAP_FAMILIES_MAX: u32 = 256;
+/// Families that a capped subject's roster may name.
+pub const ROSTER_MEMBERS_MAX: usize = 1_024;
+/// Families, dead ones included, that the first cap of a subject may look through.
+pub const ROSTER_SEARCH_MAX: usize = 10_000;
+/// Families that are counted one by one; beyond it a count is a lower bound.
+pub const COUNT_EXACT_MAX: u64 = 10_000;
 /// Rows a page of a listing.
 pub const PAGE_ROWS_MAX: u32 = 1_000;
 
@@ -55,6 +64,8 @@ pub const GRACE_MAX: DurationMs = DurationMs::from_secs(60 * 60);
 pub const FAMILY_LIFETIME_MAX: DurationMs = DurationMs::from_secs(400 * 24 * 60 * 60);
 /// Longest access-token lifetime that a tenant may declare.
 pub const ACCESS_TTL_MAX: DurationMs = DurationMs::from_secs(30 * 24 * 60 * 60);
+/// How often the sweep looks through the roster of a capped subject.
+pub const ROSTER_VISIT_EVERY: DurationMs = DurationMs::from_secs(24 * 60 * 60);
 /// How often the sweep looks at a family that may have been rotated since, to erase its seal.
 pub const SEAL_VISIT_EVERY: DurationMs = DurationMs::from_secs(24 * 60 * 60);
 

@@ -16,6 +16,7 @@ use crate::tables::{ReadTables, TablesError};
 use crate::tenant::{self, Tenant};
 
 pub use crate::lease::view::{flight, lock, next_lease_due, settled};
+pub use crate::family::list::{FamilyCursor, FamilyQuery, FamilySlice};
 pub use crate::mac::TenantKeys;
 
 /// What a look at a rotation found.
@@ -46,6 +47,23 @@ pub fn family<T: ReadTables>(
     };
     let view = family::view(family, loaded, now);
     Ok(if view.dead == Some(Refusal::NotFound) { Err(Refusal::NotFound) } else { Ok(view) })
+}
+
+/// Families that match, in the order of creation, behind `after`: looks at up to `rows_max` rows of
+/// an index, so a slice may hold fewer, or none. Go on until there is no `next`.
+///
+/// # Errors
+/// [`TablesError`] if the store below failed. Inside: [`Refusal::TenantUnknown`], or
+/// [`Refusal::Invalid`] if the query names no subject, client or device.
+pub fn families<T: ReadTables>(
+    tables: &T,
+    now: UnixMs,
+    tenant: &TenantId,
+    query: &FamilyQuery,
+    after: Option<FamilyCursor>,
+    rows_max: usize,
+) -> Result<Result<FamilySlice, Refusal>, TablesError> {
+    family::list::list(tables, now, tenant, query, after, rows_max)
 }
 
 /// Whether a token, whose mac was verified, could be rotated by this client now: what RFC 7662

@@ -115,6 +115,10 @@ pub struct FamilyCreated {
     pub expires_at: UnixMs,
     /// When it ends if it isn't rotated before.
     pub idle_expires_at: UnixMs,
+    /// Families that its cap killed to make room, oldest first.
+    pub evicted: Vec<FamilyId>,
+    /// The tenant keeps more rows of families than its soft quota.
+    pub over_soft_quota: bool,
 }
 
 /// A rotation.
@@ -213,6 +217,11 @@ pub enum Refusal {
     },
     /// The lease has ended, and perhaps another one has begun: whoever held it must stop.
     Lost,
+    /// As many families live as the cap allows.
+    CapReached {
+        /// How many that is.
+        max: u32,
+    },
 }
 
 impl Refusal {
@@ -254,6 +263,8 @@ pub enum RevocationCause {
     Cutoff,
     /// The user has to authenticate anew (`RequireReauthentication`).
     Reauthentication,
+    /// The family itself: a newer one took its place under a cap.
+    Evicted,
 }
 
 /// A spent token came back.
@@ -387,6 +398,11 @@ pub enum EventKind {
     Reauthentication {
         /// Who.
         subject: SubjectId,
+    },
+    /// The tenant now keeps one more row of a family than its soft quota. Raised when it is crossed.
+    SoftQuota {
+        /// Rows kept.
+        kept: u64,
     },
 }
 

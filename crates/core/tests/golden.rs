@@ -95,6 +95,11 @@ fn create() -> CreateFamily {
         idle: None,
         grace: None,
         authenticated_at: Some(Position(2_048)),
+        cap: Some(FamilyCap {
+            max: 3,
+            scope: CapScope::SubjectClient,
+            policy: CapPolicy::EvictOldest,
+        }),
     }
 }
 

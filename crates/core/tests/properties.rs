@@ -35,6 +35,7 @@ proptest! {
         let mut world = World::default();
         for step in &steps {
             world.step(step);
+            world.check_listings();
         }
     }
 
@@ -60,6 +61,7 @@ proptest! {
             let (with, without) = (swept.step(step), unswept.step(step));
             prop_assert_eq!(with, without, "step {:?}", step);
             prop_assert_eq!(swept.views(), unswept.views());
+            prop_assert_eq!(swept.listings(), unswept.listings());
         }
     }
 
@@ -194,6 +196,7 @@ fn random_histories_reach_every_answer() {
     let expected = [
         "Err AlreadyExists",
         "Err BindingMismatch",
+        "Err CapReached",
         "Err ClientMismatch",
         "Err Expired",
         "Err Held",

@@ -88,4 +88,7 @@ transcripts! {
     a_caller_goes_away: "a caller goes away.txt",
     lease_time_stands_still: "lease time stands still.txt",
     a_flight_is_shared: "a flight is shared.txt",
+    families_are_listed: "families are listed.txt",
+    a_subject_has_no_more_than_its_cap: "a subject has no more than its cap.txt",
+    a_tenant_outgrows_its_quota: "a tenant outgrows its quota.txt",
 }

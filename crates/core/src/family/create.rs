@@ -1,7 +1,7 @@
 //! `CreateFamily`: a new chain, with generation 0 as its head.
 
 use crate::admission;
-use crate::codec::encode;
+use crate::codec::{decode_row, encode};
 use crate::command::CreateFamily;
 use crate::expiry;
 use crate::ids::{Generation, TenantId};
@@ -13,6 +13,7 @@ use crate::tenant::Tenant;
 use crate::turn::Turn;
 
 use super::row::{FamilyRow, Head, next_visit};
+use super::{cap, index};
 
 pub(crate) fn create<T: Tables, R: Replies>(
     turn: &mut Turn<'_, T, R>,
@@ -39,12 +40,25 @@ pub(crate) fn create<T: Tables, R: Replies>(
     if let Some(by) = roots::dead_by(turn.tables, id, tenant, &row.roots(), turn.now)? {
         return Ok(Err(Refusal::Revoked(by)));
     }
+    let room = match cap::judge(turn, id, tenant, wish)? {
+        Ok(room) => room,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let evicted = room.take(turn, id, wish.family);
+    if let Some(old) = &old {
+        index::remove(turn, id, wish.family, &decode_row(old)?)?;
+        index::count_gone(turn, id)?;
+    }
     expiry::schedule_new(turn, &key, old.as_ref(), next_visit(&row, turn.now));
     turn.put(key, old.as_ref(), encode(&row));
+    index::insert(turn, id, wish.family, &row);
+    let over_soft_quota = index::count_new(turn, id, &tenant.settings)?;
     Ok(Ok(Done::FamilyCreated(FamilyCreated {
         kid: row.head.kid,
         expires_at: row.expires_at,
         idle_expires_at: row.idle_expires_at,
+        evicted,
+        over_soft_quota,
     })))
 }
 

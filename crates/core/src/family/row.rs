@@ -174,7 +174,7 @@ impl FamilyRow {
     }
 
     /// When it ended or will end by itself; cutoffs, which can move, are left out.
-    fn ends_at(&self) -> UnixMs {
+    pub(crate) fn ends_at(&self) -> UnixMs {
         self.dead.as_ref().map_or(self.idle_expires_at, |by| by.at.min(self.idle_expires_at))
     }
 }

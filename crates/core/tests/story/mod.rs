@@ -12,6 +12,7 @@
 //! acquire l by=a ttl=10s wait=5s id=x        a lock; and what else `locks` knows
 //! failover                                   lease time stood still since the last entry
 //! show f · validate f.1 · rows · sealed f    reads
+//! list subject=alice dead=yes by=2           families, two rows of the index at a time
 //! one ; two                                  both in one entry
 //! ```
 //!
@@ -32,7 +33,7 @@ use jeton_core::command::*;
 use jeton_core::digest::row_digest;
 use jeton_core::ids::*;
 use jeton_core::machine::Machine;
-use jeton_core::read::{self, Judged};
+use jeton_core::read::{self, FamilyQuery, Judged};
 use jeton_core::reply::*;
 use jeton_core::tables::MemTables;
 use words::Words;
@@ -166,6 +167,7 @@ impl Story {
             }
             "failover" => self.leased = DurationMs(0),
             "lock" | "await" => self.look_at_lock(words, &mut out),
+            "list" => self.list(&mut out, words),
             "rows" => self.rows(&mut out),
             "sealed" => {
                 let seal = format!("seal of {}", words.noun());
@@ -183,12 +185,47 @@ impl Story {
         Some(out)
     }
 
+    /// All pages of a listing. Families are told by the names of their first tokens.
+    fn list(&self, out: &mut String, words: &Words) {
+        let query = FamilyQuery {
+            subject: words.get("subject").map(|name| SubjectId::new(name).unwrap()),
+            client: words.get("client").map(|name| ClientId::new(name).unwrap()),
+            device: words.get("device").map(|name| DeviceId::new(name).unwrap()),
+            attributes: words.attributes().unwrap_or_default(),
+            include_dead: words.get("dead").is_some(),
+        };
+        let rows_max = words.number("by").unwrap_or(64) as usize;
+        let (mut after, mut count) = (None, 0);
+        loop {
+            let (tables, tenant) = (&self.tables, &self.tenant);
+            let slice = read::families(tables, self.now, tenant, &query, after, rows_max).unwrap();
+            let slice = match slice {
+                Ok(slice) => slice,
+                Err(refusal) => return words::refusal(out, &refusal),
+            };
+            for view in slice.families {
+                let name = self.tokens.keys().find(|(name, _)| view.family.0 == named(name));
+                let dead = if view.dead.is_some() { " (dead)" } else { "" };
+                write!(out, "{}{dead} ", name.unwrap().0).unwrap();
+                assert!(view.payload.is_empty(), "payloads are not listed");
+                count += 1;
+            }
+            after = slice.next;
+            if after.is_none() {
+                return writeln!(out, "= {count}").unwrap();
+            }
+            write!(out, "| ").unwrap();
+        }
+    }
+
     fn rows(&self, out: &mut String) {
         let mut counts = BTreeMap::new();
         for (key, _) in self.tables.rows() {
-            *counts.entry(key[0]).or_insert(0) += 1;
+            // Behind the tenant's name stands what a row of the family index is.
+            let what = if key[0] == 0x44 { key[3 + usize::from(key[2])] } else { 0 };
+            *counts.entry((key[0], what >= 0x10)).or_insert(0) += 1;
         }
-        let kind = |kind: &u8| match kind {
+        let kind = |(kind, roster): &(u8, bool)| match kind {
             1 => "tenants",
             2 => "keys",
             3 => "cutoffs",
@@ -200,6 +237,8 @@ impl Story {
             0x4c => "waiters",
             0x4d => "results",
             0x50 => "leases due",
+            0x44 if *roster => "rosters",
+            0x44 => "index",
             _ => "others",
         };
         let counts = counts.iter().map(|(byte, count)| format!("{}={count}", kind(byte)));
@@ -311,6 +350,7 @@ impl Story {
             idle: words.get("idle").map(words::span),
             grace: words.get("grace").map(words::span),
             authenticated_at: words.get("authenticated").map(words::position),
+            cap: words.cap(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use jeton_core::command::TenantSettings;
+use jeton_core::command::{CapPolicy, CapScope, FamilyCap, TenantSettings};
 use jeton_core::ids::*;
 use jeton_core::reply::*;
 
@@ -49,6 +49,23 @@ impl Words {
         Some(pairs.map(|(name, value)| (Arc::from(name), Arc::from(value))).collect())
     }
 
+    /// `cap=3:subject:evict`, `cap=1:client:deny`
+    pub fn cap(&self) -> Option<FamilyCap> {
+        let mut parts = self.get("cap")?.split(':');
+        let max = parts.next()?.parse().expect("a number");
+        let scope = match parts.next()? {
+            "subject" => CapScope::Subject,
+            "client" => CapScope::SubjectClient,
+            other => panic!("no such scope: {other}"),
+        };
+        let policy = match parts.next()? {
+            "evict" => CapPolicy::EvictOldest,
+            "deny" => CapPolicy::Deny,
+            other => panic!("no such policy: {other}"),
+        };
+        Some(FamilyCap { max, scope, policy })
+    }
+
     pub fn settings(&self, mut settings: TenantSettings) -> TenantSettings {
         let number = |name| self.number(name).map(|value| value as u32);
         settings.grace_default = self.get("grace").map_or(settings.grace_default, span);
@@ -58,6 +75,7 @@ impl Words {
         settings.family_lifetime_max = lifetime;
         settings.rotation_burst = number("burst").unwrap_or(settings.rotation_burst);
         settings.rotations_per_s = number("rate").unwrap_or(settings.rotations_per_s);
+        settings.families_max_soft = self.number("quota").unwrap_or(settings.families_max_soft);
         settings.shadow = self.get("shadow").map_or(settings.shadow, |value| value == "on");
         settings
     }
@@ -111,12 +129,14 @@ pub fn reply(out: &mut String, reply: &Reply) {
 
 fn done(out: &mut String, done: &Done) {
     match done {
-        Done::FamilyCreated(created) => writeln!(
-            out,
-            "created, ends {}, idle {}",
-            instant(created.expires_at),
-            instant(created.idle_expires_at)
-        ),
+        Done::FamilyCreated(created) => {
+            let ends = (instant(created.expires_at), instant(created.idle_expires_at));
+            write!(out, "created, ends {}, idle {}", ends.0, ends.1).unwrap();
+            if !created.evicted.is_empty() {
+                write!(out, ", evicted {}", created.evicted.len()).unwrap();
+            }
+            writeln!(out, "{}", if created.over_soft_quota { ", over quota" } else { "" })
+        }
         Done::Rotated(rotated) => {
             write!(out, "rotated: ").unwrap();
             rotation(out, rotated)
@@ -168,6 +188,7 @@ pub fn refusal(out: &mut String, refusal: &Refusal) {
             writeln!(out, "RATE_LIMITED: retry after {}", short_span(*retry_after))
         }
         Refusal::Spent { head } => writeln!(out, "SPENT: head is {}", head.0),
+        Refusal::CapReached { max } => writeln!(out, "CAP_REACHED: {max}"),
         Refusal::VersionMismatch { version } => writeln!(out, "VERSION_MISMATCH: is {version}"),
         Refusal::LimitReached { limit, max } => writeln!(out, "LIMIT_REACHED: {limit}={max}"),
         Refusal::Held { holder, remaining } => {
@@ -217,6 +238,7 @@ pub fn event(out: &mut String, event: &Event) {
             writeln!(out, "cutoff{}", if text.is_empty() { " of the tenant" } else { &text })
         }
         EventKind::Reauthentication { subject } => writeln!(out, "{subject} must log in anew"),
+        EventKind::SoftQuota { kept } => writeln!(out, "quota crossed: {kept} rows"),
         EventKind::KeyCompromised { kid } => writeln!(out, "key {} is compromised", kid.0),
         other => writeln!(out, "{other:?}"),
     }

@@ -17,6 +17,8 @@ use jeton_core::reply::*;
 use jeton_core::tables::MemTables;
 use proptest::prelude::*;
 
+mod listing;
+
 /// When every world begins.
 pub const T0: UnixMs = UnixMs(1_800_000_000_000);
 const FAMILIES: u8 = 2;
@@ -246,6 +248,13 @@ fn name(prefix: &str, who: u8, shift: u32) -> String {
     format!("{prefix}{}", (who >> shift) % 2)
 }
 
+/// Sometimes one family a subject, or a subject and client.
+fn cap(step: &Step) -> Option<FamilyCap> {
+    let scope = if step.back & 1 == 0 { CapScope::Subject } else { CapScope::SubjectClient };
+    let policy = if step.back & 2 == 0 { CapPolicy::EvictOldest } else { CapPolicy::Deny };
+    (step.who & 128 != 0).then_some(FamilyCap { max: 1, scope, policy })
+}
+
 impl World {
     fn command(&mut self, step: &Step, operation: Operation) -> Command {
         self.requests += 1;
@@ -346,6 +355,7 @@ impl World {
                 grace: Some(DurationMs::from_secs(u64::from(step.back % 60) + 5)),
                 authenticated_at: (step.who & 64 != 0)
                     .then(|| Position::new(0, LogIndex(u64::from(step.who)), 0)),
+                cap: cap(step),
             })),
             What::Rotate => Operation::Rotate(Box::new(Rotate {
                 token: self.token(step),
@@ -472,6 +482,7 @@ impl World {
                 let device = wish.device.as_ref().map(ToString::to_string);
                 let who = (wish.subject.to_string(), wish.client.to_string(), device);
                 let tokens = vec![wish.digest];
+                self.check_cap(step.tenant, wish, reply);
                 self.known.insert(key, Known { origin, who, tokens, dead: None });
             }
             (Operation::RevokeWhere(wish), Ok(_)) if reply.position == position => {
