@@ -60,13 +60,13 @@ pub async fn run(args: FamilyArgs, format: Format) -> anyhow::Result<Exit> {
 /// A family as it is printed.
 #[derive(Debug, Serialize)]
 pub struct FamilyReport {
-    family: String,
-    subject: String,
-    client: String,
-    device: Option<String>,
-    state: &'static str,
+    pub(crate) family: String,
+    pub(crate) subject: String,
+    pub(crate) client: String,
+    pub(crate) device: Option<String>,
+    pub(crate) state: &'static str,
     dead: Option<Refused>,
-    generation: u64,
+    pub(crate) generation: u64,
     version: u64,
     created_position: String,
     created_at_unix_ms: u64,
@@ -112,6 +112,13 @@ impl FamilyReport {
                 .collect(),
             payload_bytes: view.payload.len(),
         }
+    }
+}
+
+impl FamilyReport {
+    /// How long it lives without a rotation, counted from its last one.
+    pub fn idle_ms(&self) -> u64 {
+        self.idle_expires_at_unix_ms.saturating_sub(self.rotated_at_unix_ms)
     }
 }
 

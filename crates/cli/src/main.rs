@@ -13,6 +13,7 @@ mod dev;
 mod duration;
 mod exit;
 mod family;
+mod listing;
 mod output;
 mod refused;
 mod revoke;

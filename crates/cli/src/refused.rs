@@ -87,6 +87,7 @@ pub fn reason(refusal: &Refusal) -> &'static str {
         Refusal::LimitReached { .. } => "LIMIT_REACHED",
         Refusal::Invalid { .. } => "INVALID",
         Refusal::Spent { .. } => "SPENT",
+        Refusal::CapReached { .. } => "CAP_REACHED",
         _ => "OTHER",
     }
 }
@@ -99,6 +100,7 @@ pub fn cause(cause: RevocationCause) -> &'static str {
         RevocationCause::Reuse => "REUSE",
         RevocationCause::Cutoff => "CUTOFF",
         RevocationCause::Reauthentication => "REAUTHENTICATION",
+        RevocationCause::Evicted => "EVICTED",
         _ => "OTHER",
     }
 }

@@ -107,6 +107,10 @@ pub struct SettingsFlags {
     /// Shadow mode: reuse is reported, and revokes nothing. Default false.
     #[arg(long, value_name = "BOOL")]
     pub shadow: Option<bool>,
+    /// Soft quota: beyond so many rows of families creations are flagged, none is refused. Default
+    /// 0: none.
+    #[arg(long, value_name = "COUNT")]
+    pub families_max_soft: Option<u64>,
 }
 
 impl SettingsFlags {
@@ -132,6 +136,9 @@ impl SettingsFlags {
         }
         if let Some(shadow) = self.shadow {
             change = change.shadow(shadow);
+        }
+        if let Some(families) = self.families_max_soft {
+            change = change.families_max_soft(families);
         }
         change
     }
@@ -216,6 +223,7 @@ struct TenantReport {
     rotation_burst: u32,
     rotations_per_s: u32,
     shadow: bool,
+    families_max_soft: u64,
     created_at_unix_ms: u64,
 }
 
@@ -233,6 +241,7 @@ impl TenantReport {
             rotation_burst: view.settings.rotation_burst,
             rotations_per_s: view.settings.rotations_per_s,
             shadow: view.settings.shadow,
+            families_max_soft: view.settings.families_max_soft,
             created_at_unix_ms: view.created_at.0,
         }
     }
@@ -257,6 +266,7 @@ impl Report for TenantReport {
             ("access token, most", duration::show(self.access_ttl_max_ms)),
             ("rotations of a family", self.limit()),
             ("shadow mode", self.shadow.to_string()),
+            ("families, soft quota", self.families_max_soft.to_string()),
         ])
     }
 }

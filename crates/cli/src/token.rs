@@ -6,7 +6,7 @@ use std::io::Read as _;
 
 use clap::{Args, Subcommand};
 use jeton_client::{
-    Check, FamilyView, Issued, NewFamily, Position, RefreshToken, RotateContext, Rotation, Tenant,
+    CapPolicy, CapScope, Check, FamilyCap, FamilyView, Issued, NewFamily, Position, RefreshToken, RotateContext, Rotation, Tenant,
     TokenText, Validation,
 };
 use serde::{Serialize, Serializer};
@@ -16,6 +16,7 @@ use crate::connect;
 use crate::duration;
 use crate::exit::{Exit, Usage};
 use crate::family::FamilyReport;
+use crate::listing::{self, FilterArgs, ListArgs};
 use crate::output::{Format, Report, Table, as_text};
 use crate::refused::Refused;
 use crate::revoke::RevokedReport;
@@ -54,6 +55,10 @@ pub enum TokenCommand {
     Rotate(RotateArgs),
     /// Say whether a token is the live head of its family. Changes nothing.
     Validate(ValidateArgs),
+    /// List families, oldest first: by subject, client, device, narrowed by attributes.
+    List(ListArgs),
+    /// Count what `list` would list: exact up to 10,000.
+    Count(FilterArgs),
     /// Revoke the whole family of a token (RFC 7009). Any genuine token of it will do.
     Revoke(RotateArgs),
 }
@@ -82,6 +87,49 @@ pub struct CreateArgs {
     /// An attribute of your own; may be repeated.
     #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = attribute)]
     pub attributes: Vec<(String, String)>,
+    /// At most so many families of the subject (or of subject and client) live at once: 1 to 256.
+    #[arg(long, value_name = "COUNT")]
+    pub cap: Option<u32>,
+    /// Which families the cap counts.
+    #[arg(long, value_enum, value_name = "SCOPE", default_value_t, requires = "cap")]
+    pub cap_scope: CapScopeFlag,
+    /// What happens at the cap.
+    #[arg(long, value_enum, value_name = "POLICY", default_value_t, requires = "cap")]
+    pub cap_policy: CapPolicyFlag,
+}
+
+/// Which families a cap counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum CapScopeFlag {
+    /// All of the subject.
+    #[default]
+    Subject,
+    /// Those of the subject that the client holds.
+    SubjectClient,
+}
+
+/// What happens at a cap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum CapPolicyFlag {
+    /// The oldest are revoked.
+    #[default]
+    EvictOldest,
+    /// The new one is refused.
+    Deny,
+}
+
+impl CreateArgs {
+    fn cap(&self) -> Option<FamilyCap> {
+        let scope = match self.cap_scope {
+            CapScopeFlag::Subject => CapScope::Subject,
+            CapScopeFlag::SubjectClient => CapScope::SubjectClient,
+        };
+        let policy = match self.cap_policy {
+            CapPolicyFlag::EvictOldest => CapPolicy::EvictOldest,
+            CapPolicyFlag::Deny => CapPolicy::Deny,
+        };
+        Some(FamilyCap { max: self.cap?, scope, policy })
+    }
 }
 
 /// A token and the client that presents it.
@@ -106,7 +154,8 @@ pub struct ValidateArgs {
     pub token: String,
 }
 
-fn attribute(text: &str) -> Result<(String, String), String> {
+/// Reads NAME=VALUE.
+pub fn attribute(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
@@ -133,6 +182,8 @@ pub async fn run(args: TokenArgs, format: Format) -> anyhow::Result<Exit> {
             let client = validate.client.as_deref();
             run_validate(&tenant().await?, &token, client, timeout, format).await
         }
+        TokenCommand::List(list) => listing::list(&list, tenant, timeout, format).await,
+        TokenCommand::Count(filter) => listing::count(&filter, tenant, timeout, format).await,
         TokenCommand::Revoke(revoke) => {
             let token = read_token(&revoke.token)?;
             let revoked = tenant().await?.revoke_token(&token, &revoke.client, timeout).await?;
@@ -155,6 +206,9 @@ fn new_family(args: &CreateArgs) -> NewFamily {
     }
     if let Some(idle) = args.idle {
         new = new.idle(idle);
+    }
+    if let Some(cap) = args.cap() {
+        new = new.cap(cap);
     }
     args.attributes.iter().fold(new, |new, (name, value)| new.attribute(name, value))
 }
@@ -224,6 +278,10 @@ struct IssuedReport {
     position: Position,
     expires_at_unix_ms: u64,
     idle_expires_at_unix_ms: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    evicted: Vec<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    over_soft_quota: bool,
 }
 
 /// The one place where a token leaves as text: it was asked for.
@@ -241,19 +299,28 @@ impl IssuedReport {
             position: issued.position,
             expires_at_unix_ms: issued.expires_at.0,
             idle_expires_at_unix_ms: issued.idle_expires_at.0,
+            evicted: issued.evicted.iter().map(ToString::to_string).collect(),
+            over_soft_quota: issued.over_soft_quota,
         }
     }
 }
 
 impl Report for IssuedReport {
     fn table(&self) -> Table {
-        Table::facts([
+        let mut table = Table::facts([
             ("result", self.result.to_owned()),
             ("token", self.token.expose().to_owned()),
             ("family", self.family.to_string()),
             ("generation", self.generation.to_string()),
             ("position", self.position.to_string()),
-        ])
+        ]);
+        for family in &self.evicted {
+            table.note(format!("Revoked to make room: {family}"));
+        }
+        if self.over_soft_quota {
+            table.note("The tenant keeps more families than its soft quota.");
+        }
+        table
     }
 }
 

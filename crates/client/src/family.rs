@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use jeton_core::command::{Binding, Origin};
+use jeton_core::command::{Binding, FamilyCap, Origin};
 use jeton_core::ids::{ClientId, DeviceId, DurationMs, FamilyId, Position, RequestId, SubjectId};
 use jeton_wire::Violation;
 use jeton_wire::decode::Consistency;
@@ -17,15 +17,15 @@ use crate::id::IntoId;
 
 /// Collects what is wrong until there is somebody to tell.
 #[derive(Debug, Clone, Default)]
-struct Checks(Vec<Violation>);
+pub(crate) struct Checks(Vec<Violation>);
 
 impl Checks {
-    fn id<T>(&mut self, field: &str, id: impl IntoId<T>) -> Option<T> {
+    pub(crate) fn id<T>(&mut self, field: &str, id: impl IntoId<T>) -> Option<T> {
         id.into_id().map_err(|error| self.0.push(Violation::new(field, error.to_string()))).ok()
     }
 
     /// `checked` if nothing was wrong.
-    fn done<T>(&self, checked: Option<T>) -> Result<T, Error> {
+    pub(crate) fn done<T>(&self, checked: Option<T>) -> Result<T, Error> {
         match checked {
             Some(checked) if self.0.is_empty() => Ok(checked),
             _ => Err(Error::InvalidArgument { violations: self.0.clone() }),
@@ -58,6 +58,7 @@ pub(crate) struct FamilyRest {
     pub idle: Option<DurationMs>,
     pub grace: Option<DurationMs>,
     pub authenticated_at: Option<Position>,
+    pub cap: Option<FamilyCap>,
 }
 
 impl NewFamily {
@@ -145,6 +146,13 @@ impl NewFamily {
     #[must_use]
     pub fn authenticated_at(mut self, position: Position) -> Self {
         self.rest.authenticated_at = Some(position);
+        self
+    }
+
+    /// How many families may live at once, this one included: judged in the creation itself.
+    #[must_use]
+    pub fn cap(mut self, cap: FamilyCap) -> Self {
+        self.rest.cap = Some(cap);
         self
     }
 

@@ -42,6 +42,7 @@ mod entropy;
 mod error;
 mod family;
 mod id;
+mod listing;
 mod seal;
 mod tenant;
 mod token;
@@ -54,6 +55,7 @@ pub use config::{Config, Reach};
 pub use entropy::{Entropy, EntropyError, OsEntropy, SeededEntropy};
 pub use error::{Error, Violation};
 pub use family::{Check, Cut, FamilyUpdate, NewFamily, RotateContext};
+pub use jeton_core::command::{CapPolicy, CapScope, FamilyCap};
 pub use id::IntoId;
 pub use jeton_core::ids::{
     ClientId, ClusterId, DeviceId, FamilyId, Generation, IdError, Kid, Position, RequestId,
@@ -64,6 +66,7 @@ pub use jeton_core::reply::{
 };
 pub use jeton_core::token::{TokenError, TokenText};
 pub use jeton_wire::decode::Consistency;
+pub use listing::{Families, FamilyCount, FamilyPage};
 pub use seal::SealError;
 pub use tenant::Tenant;
 pub use token::{Issued, RefreshToken};

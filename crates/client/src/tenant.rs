@@ -26,13 +26,15 @@ use crate::transport::retry::Repeat;
 macro_rules! decoded {
     ($response:expr, $variant:ident, $decode:path) => {
         match $response {
-            Response::$variant(response) => {
-                $decode(response).map_err(|violation| Error::protocol(violation.to_string()))
+            jeton_wire::pb::v1::operation_result::Response::$variant(response) => {
+                $decode(response)
+                    .map_err(|violation| crate::error::Error::protocol(violation.to_string()))
             }
-            _ => Err(Error::protocol("the answer is that of another operation")),
+            _ => Err(crate::error::Error::protocol("the answer is that of another operation")),
         }
     };
 }
+pub(crate) use decoded;
 
 /// Operations of one tenant. Cheap to clone.
 ///
@@ -52,6 +54,10 @@ impl Tenant {
         Self { client, tenant }
     }
 
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Its name.
     #[must_use]
     pub fn id(&self) -> &TenantId {
@@ -62,7 +68,7 @@ impl Tenant {
     ///
     /// # Errors
     /// [`Error::Refused`] with `TenantUnknown`, `AlreadyExists`, `Revoked` (a cutoff since
-    /// `authenticated_at`) or `LimitReached`, and whatever any call may fail with.
+    /// `authenticated_at`), `CapReached` or `LimitReached`, and whatever any call may fail with.
     pub async fn create_family(
         &self,
         new: NewFamily,
@@ -91,17 +97,20 @@ impl Tenant {
             idle: rest.idle,
             grace: rest.grace,
             authenticated_at: rest.authenticated_at,
+            cap: rest.cap,
         };
         let name = self.name(None)?;
         let make = || Request::CreateFamily(encode::create_family(&self.tenant, name, &create));
         let response = self.client.call(Repeat::Named, deadline, make).await?;
         let answered = decoded!(response, CreateFamily, answer::create_family)?;
         let position = answered.position;
-        let issued = unless_refused(answered)?;
-        if issued.generation.0 != 0 {
+        let created = unless_refused(answered)?;
+        if created.token.generation.0 != 0 {
             return Err(Error::protocol("the first token is not of generation 0"));
         }
-        Ok(Issued::new(&self.tenant, create.family, secret, &issued, position))
+        let issued = Issued::new(&self.tenant, create.family, secret, &created.token, position);
+        let (evicted, over_soft_quota) = (created.evicted, created.over_soft_quota);
+        Ok(Issued { evicted, over_soft_quota, ..issued })
     }
 
     /// Exchanges a token for its successor. However many callers present the same token at once,

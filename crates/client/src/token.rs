@@ -90,6 +90,10 @@ pub struct Issued {
     pub expires_at: UnixMs,
     /// When it ends if it isn't rotated before.
     pub idle_expires_at: UnixMs,
+    /// With a new family: those that its cap revoked to make room, oldest first.
+    pub evicted: Vec<FamilyId>,
+    /// With a new family: the tenant keeps more rows of families than its soft quota.
+    pub over_soft_quota: bool,
 }
 
 impl Issued {
@@ -116,6 +120,8 @@ impl Issued {
             position,
             expires_at: issued.expires_at,
             idle_expires_at: issued.idle_expires_at,
+            evicted: Vec::new(),
+            over_soft_quota: false,
         }
     }
 }

@@ -107,6 +107,7 @@ async fn main() -> Result<(), Error> {
             idle: None,
             grace: None,
             authenticated_at: None,
+            cap: None,
         };
         let create = command(&tenant, Operation::CreateFamily(Box::new(create)));
         node.submit(create, Instant::now(), late(), tag, Arc::clone(&sink));

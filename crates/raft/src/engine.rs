@@ -313,6 +313,7 @@ mod tests {
             idle: None,
             grace: Some(DurationMs::from_secs(1)),
             authenticated_at: None,
+            cap: None,
         }))
     }
 

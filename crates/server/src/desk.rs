@@ -108,6 +108,8 @@ impl Desk {
         let kind = match read.query {
             decode::Query::Validate { .. } => Kind::Validate,
             decode::Query::Family(_) => Kind::GetFamily,
+            decode::Query::Families(_) => Kind::ListFamilies,
+            decode::Query::FamilyCount(_) => Kind::CountFamilies,
         };
         let slot = outbox.open(Pending { tag, kind, deadline, issue: None });
         Asking { read, kind, slot, deadline }

@@ -60,6 +60,7 @@ impl EventSink for LoggedEvents {
             EventKind::KeyCompromised { kid } => {
                 line!(warn, &event, "key_compromised", kid = kid.0);
             }
+            EventKind::SoftQuota { kept } => line!(warn, &event, "soft_quota", kept = *kept),
             // An event that is newer than this page is told by its name alone.
             other => line!(info, &event, "other", what = format!("{other:?}")),
         }

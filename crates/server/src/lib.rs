@@ -19,6 +19,7 @@ pub mod events;
 mod failures;
 mod health;
 mod keys;
+mod listing;
 pub mod logging;
 mod outbox;
 mod reads;

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::desk::{Desk, unreadable};
 use crate::failures;
 use crate::keys::Verdict;
+use crate::listing;
 use crate::outbox::{Outbox, Slot};
 
 /// A read that waits for its barrier.
@@ -56,10 +57,17 @@ async fn answer_group(
     let Some(deadline) = group.iter().map(|asking| asking.deadline).max() else { return };
     match desk.node.read_point(consistency, deadline).await {
         Ok(point) => {
-            for asking in group {
+            let (listings, short): (Vec<_>, Vec<_>) =
+                group.into_iter().partition(|asking| listing::is_one(&asking.read.query));
+            for asking in short {
                 let answer = answer_one(desk, &asking, &point);
                 outbox.complete(asking.slot, answer);
             }
+            let listings = listings.iter().map(async |asking| {
+                let answer = listing::answer(desk, asking, &point).await;
+                outbox.complete(asking.slot, answer);
+            });
+            futures::future::join_all(listings).await;
         }
         Err(error) => {
             let failure = failures::of_read(&error, desk.leader());
@@ -81,9 +89,16 @@ fn answer_one(desk: &Desk, asking: &Asking, point: &ReadPoint) -> Result<Respons
             .view(|tables, _| read::family(tables, point.now, tenant, *family))
             .map_err(|error| unreadable(&error))?,
         Query::Validate { .. } => validate(desk, asking, point)?,
+        Query::Families(_) | Query::FamilyCount(_) => {
+            return Err(reply::bug("listings are answered elsewhere"));
+        }
     };
-    let age = point.age.map(|age| DurationMs(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)));
-    reply::read(asking.kind, point.position, age, outcome)
+    reply::read(asking.kind, point.position, age_of(point), outcome)
+}
+
+/// How old an answer at this point may be, in the protocol's unit.
+pub(crate) fn age_of(point: &ReadPoint) -> Option<DurationMs> {
+    point.age.map(|age| DurationMs(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
 }
 
 /// A token is judged by its mac first: nobody probes families without a genuine one.

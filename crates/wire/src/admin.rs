@@ -120,6 +120,7 @@ pub fn settings(
         rotation_burst: changes.rotation_burst.unwrap_or(base.rotation_burst),
         rotations_per_s: changes.rotations_per_s.unwrap_or(base.rotations_per_s),
         shadow: changes.shadow.unwrap_or(base.shadow),
+        families_max_soft: changes.families_max_soft.unwrap_or(base.families_max_soft),
     })
 }
 
@@ -143,6 +144,7 @@ pub fn settings_to_pb(settings: &TenantSettings) -> pb::TenantSettings {
         rotation_burst: Some(settings.rotation_burst),
         rotations_per_s: Some(settings.rotations_per_s),
         shadow: Some(settings.shadow),
+        families_max_soft: Some(settings.families_max_soft),
     }
 }
 

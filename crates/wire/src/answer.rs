@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use jeton_core::ids::{Generation, Kid, Mac, Position, UnixMs};
+use jeton_core::ids::{FamilyId, Generation, Kid, Mac, Position, UnixMs};
 use jeton_core::reply::{FamilyView, Refusal};
 
 use crate::check::{self, Violation};
 use crate::failure::Failure;
 use crate::pb::v1;
 use crate::pb::v1::operation_result::Response;
-use crate::{refusal, view};
+use crate::{listing, refusal, view};
 
 /// The outcome of a mutation.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,13 +23,13 @@ pub struct Answered<T> {
 
 /// The outcome of a read.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Seen {
+pub struct Seen<T = FamilyView> {
     /// Everything up to here is in the answer.
     pub position: Position,
     /// How old the answer may be, by monotonic clocks; `None` if that is not known.
     pub age: Option<Duration>,
-    /// The family, or why it is not shown.
-    pub outcome: Result<FamilyView, Refusal>,
+    /// What was asked for, or why it is not shown.
+    pub outcome: Result<T, Refusal>,
 }
 
 /// What the store adds to a secret to make a token.
@@ -45,6 +45,17 @@ pub struct Issued {
     pub expires_at: UnixMs,
     /// When it ends if it isn't rotated before.
     pub idle_expires_at: UnixMs,
+}
+
+/// A family that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Created {
+    /// Its first token.
+    pub token: Issued,
+    /// Families that its cap revoked to make room, oldest first.
+    pub evicted: Vec<FamilyId>,
+    /// The tenant keeps more rows of families than its soft quota.
+    pub over_soft_quota: bool,
 }
 
 /// What a rotation did.
@@ -96,7 +107,7 @@ pub enum Answer {
     /// To `Rotate`.
     Rotate(Answered<RotateOutcome>),
     /// To `CreateFamily`.
-    CreateFamily(Answered<Issued>),
+    CreateFamily(Answered<Created>),
     /// To `Validate`.
     Validate(Seen),
     /// To `Touch`.
@@ -111,6 +122,10 @@ pub enum Answer {
     RevokeFamily(Answered<Revocation>),
     /// To `RevokeWhere`.
     RevokeWhere(Answered<()>),
+    /// To `ListFamilies`.
+    ListFamilies(Seen<listing::Page>),
+    /// To `CountFamilies`.
+    CountFamilies(Seen<listing::Count>),
 }
 
 /// The answer inside a pipeline's result.
@@ -130,6 +145,8 @@ pub fn operation(result: v1::OperationResult) -> Result<Answer, Failure> {
         Some(Response::RevokeToken(r)) => revoke_token(r).map(Answer::RevokeToken),
         Some(Response::RevokeFamily(r)) => revoke_family(r).map(Answer::RevokeFamily),
         Some(Response::RevokeWhere(r)) => revoke_where(r).map(Answer::RevokeWhere),
+        Some(Response::ListFamilies(r)) => listing::list_families(r).map(Answer::ListFamilies),
+        Some(Response::CountFamilies(r)) => listing::count_families(r).map(Answer::CountFamilies),
     };
     decoded.map_err(Failure::malformed_response)
 }
@@ -158,10 +175,16 @@ pub fn rotate(r: v1::RotateResponse) -> Result<Answered<RotateOutcome>, Violatio
 ///
 /// # Errors
 /// [`Violation`] if the response breaks the protocol.
-pub fn create_family(r: v1::CreateFamilyResponse) -> Result<Answered<Issued>, Violation> {
+pub fn create_family(r: v1::CreateFamilyResponse) -> Result<Answered<Created>, Violation> {
     use v1::create_family_response::Outcome;
+    let evicted = r.evicted_family_ids.iter();
+    let evicted = evicted.map(|family| check::family("evicted_family_ids", family));
     let outcome = match check::required("outcome", r.outcome)? {
-        Outcome::Created(token) => Ok(issued("created", &token)?),
+        Outcome::Created(token) => Ok(Created {
+            token: issued("created", &token)?,
+            evicted: evicted.collect::<Result<_, _>>()?,
+            over_soft_quota: r.over_soft_quota,
+        }),
         Outcome::Refusal(pb) => Err(refusal::decode(pb)?),
     };
     Ok(Answered { position: Position(r.position), outcome })
@@ -278,10 +301,10 @@ fn unless_refused<T>(
     Ok(Answered { position: Position(position), outcome })
 }
 
-fn seen(
+pub(crate) fn seen<T>(
     read: Option<v1::ReadMark>,
-    outcome: Result<FamilyView, Refusal>,
-) -> Result<Seen, Violation> {
+    outcome: Result<T, Refusal>,
+) -> Result<Seen<T>, Violation> {
     let read = check::required("read", read)?;
     let age = read.age_ms.map(Duration::from_millis);
     Ok(Seen { position: Position(read.position), age, outcome })

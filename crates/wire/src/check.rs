@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use jeton_core::command::{Binding, Origin};
+use jeton_core::command::{Binding, CapPolicy, CapScope, FamilyCap, Origin};
 use jeton_core::ids::{
     ClientId, DeviceId, DurationMs, FamilyId, IdError, Mac, RequestId, SecretDigest, SubjectId,
     TenantId,
@@ -253,6 +253,29 @@ pub fn duration_or_zero_opt(
         }
         ms => Ok(ms.map(DurationMs)),
     }
+}
+
+/// A cap on families.
+///
+/// # Errors
+/// [`Violation`] of `cap.max`, `cap.scope` or `cap.policy`.
+pub fn cap(cap: &v1::FamilyCap) -> Result<FamilyCap, Violation> {
+    use v1::family_cap::{Policy, Scope};
+    if !(1..=limits::CAP_FAMILIES_MAX).contains(&cap.max) {
+        let problem = format!("is {}: give 1 to {}", cap.max, limits::CAP_FAMILIES_MAX);
+        return Err(Violation::new("cap.max", problem));
+    }
+    let scope = match Scope::try_from(cap.scope) {
+        Ok(Scope::Subject) => CapScope::Subject,
+        Ok(Scope::SubjectClient) => CapScope::SubjectClient,
+        _ => return Err(Violation::new("cap.scope", "is missing or unknown: name one")),
+    };
+    let policy = match Policy::try_from(cap.policy) {
+        Ok(Policy::EvictOldest) => CapPolicy::EvictOldest,
+        Ok(Policy::Deny) => CapPolicy::Deny,
+        _ => return Err(Violation::new("cap.policy", "is missing or unknown: name one")),
+    };
+    Ok(FamilyCap { max: cap.max, scope, policy })
 }
 
 /// A part of the request that must be there.

@@ -11,8 +11,10 @@ use jeton_core::command::{
 };
 use jeton_core::ids::{ClientId, DurationMs, FamilyId, Generation, Kid, Mac, Position, TenantId};
 use jeton_core::limits;
+use jeton_core::read::FamilyQuery;
 
 use crate::check::{self, Violation};
+use crate::listing::{self, PageAsked};
 use crate::pb::v1;
 
 /// A checked request.
@@ -74,6 +76,10 @@ pub enum Query {
     },
     /// A family, dead or alive.
     Family(FamilyId),
+    /// A page of families.
+    Families(PageAsked),
+    /// How many families match.
+    FamilyCount(FamilyQuery),
 }
 
 /// How fresh a read must be.
@@ -104,6 +110,8 @@ pub fn operation(request: Option<v1::operation::Request>) -> Result<Asked, Viola
         Request::RevokeToken(r) => revoke_token(r).map(Asked::Write),
         Request::RevokeFamily(r) => revoke_family(&r).map(Asked::Write),
         Request::RevokeWhere(r) => revoke_where(&r).map(Asked::Write),
+        Request::ListFamilies(r) => listing::list(r).map(Asked::Read),
+        Request::CountFamilies(r) => listing::count(r).map(Asked::Read),
     }
 }
 
@@ -148,6 +156,7 @@ fn create_family(r: v1::CreateFamilyRequest) -> Result<Write, Violation> {
         idle: check::duration_opt("idle_ms", r.idle_ms, lifetime_max)?,
         grace: check::duration_or_zero_opt("grace_ms", r.grace_ms, limits::GRACE_MAX)?,
         authenticated_at: r.authenticated_at_position.map(Position),
+        cap: r.cap.map(|cap| check::cap(&cap)).transpose()?,
     };
     Ok(write(tenant, request, Operation::CreateFamily(Box::new(create)), None))
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jeton_core::command::{
-    Binding, Command, CreateFamily, Operation, Origin, PresentedToken, RequestName, RevokeFamily,
+    Binding, CapPolicy, CapScope, Command, CreateFamily, FamilyCap, Operation, Origin, PresentedToken, RequestName, RevokeFamily,
     RevokeToken, RevokeWhere, Rotate, Touch, UpdateFamily,
 };
 use jeton_core::ids::{Mac, TenantId};
 
 use crate::decode::{Asked, Consistency, Query, Read, Write};
+use crate::listing;
 use crate::pb::v1;
 use crate::pb::v1::operation::Request;
 
@@ -55,6 +56,14 @@ fn query(read: &Read) -> Request {
             tenant,
             family_id: Bytes::copy_from_slice(&family.0),
             consistency,
+        }),
+        Query::Families(asked) => Request::ListFamilies(v1::ListFamiliesRequest {
+            consistency,
+            ..listing::page_request(&read.tenant, asked)
+        }),
+        Query::FamilyCount(query) => Request::CountFamilies(v1::CountFamiliesRequest {
+            consistency,
+            ..listing::count_request(&read.tenant, query)
         }),
     }
 }
@@ -104,7 +113,21 @@ pub fn create_family(
         idle_ms: create.idle.map(|d| d.0),
         grace_ms: create.grace.map(|d| d.0),
         authenticated_at_position: create.authenticated_at.map(|p| p.0),
+        cap: create.cap.map(cap),
     }
+}
+
+fn cap(cap: FamilyCap) -> v1::FamilyCap {
+    use v1::family_cap::{Policy, Scope};
+    let scope = match cap.scope {
+        CapScope::Subject => Scope::Subject,
+        CapScope::SubjectClient => Scope::SubjectClient,
+    };
+    let policy = match cap.policy {
+        CapPolicy::EvictOldest => Policy::EvictOldest,
+        CapPolicy::Deny => Policy::Deny,
+    };
+    v1::FamilyCap { max: cap.max, scope: scope.into(), policy: policy.into() }
 }
 
 /// See [`Touch`].

@@ -20,6 +20,7 @@ pub mod codec;
 pub mod decode;
 pub mod encode;
 pub mod failure;
+pub mod listing;
 mod redact;
 pub mod refusal;
 pub mod reply;

@@ -74,6 +74,10 @@ fn data(refusal: Refusal) -> v1::Refusal {
             pb.head_generation = head.0;
             Pb::Spent
         }
+        Refusal::CapReached { max } => {
+            pb.limit_max = u64::from(max);
+            Pb::CapReached
+        }
         // `encode` made failures of these; a refusal that this version can't name is told in words.
         _ => Pb::Unspecified,
     };
@@ -89,6 +93,7 @@ fn revoked(by: &RevokedBy) -> v1::Revoked {
         RevocationCause::Reuse => Cause::Reuse,
         RevocationCause::Cutoff => Cause::Cutoff,
         RevocationCause::Reauthentication => Cause::Reauthentication,
+        RevocationCause::Evicted => Cause::Evicted,
         _ => Cause::Unspecified,
     };
     v1::Revoked {
@@ -166,6 +171,9 @@ pub fn message(refusal: &Refusal) -> String {
         Refusal::Spent { .. } => {
             "the token was rotated away: use the newest one of its family".to_owned()
         }
+        Refusal::CapReached { max } => {
+            format!("{max} families live, as many as the cap allows: end one of them first")
+        }
         _ => "refused by a rule that is newer than this node: update it".to_owned(),
     }
 }
@@ -231,6 +239,10 @@ pub fn decode(pb: v1::Refusal) -> Result<Refusal, Violation> {
         Ok(Pb::TenantUnknown) => Refusal::TenantUnknown,
         Ok(Pb::LimitReached) => Refusal::LimitReached { limit: pb.limit.into(), max: pb.limit_max },
         Ok(Pb::Spent) => Refusal::Spent { head: Generation(pb.head_generation) },
+        Ok(Pb::CapReached) => {
+            let max = u32::try_from(pb.limit_max);
+            Refusal::CapReached { max: max.map_err(|_| missing("refusal.limit_max"))? }
+        }
         Ok(Pb::Unspecified) | Err(_) => {
             let problem = format!("{} is unknown to this client: {}", pb.code, pb.message);
             return Err(Violation::new("refusal.code", problem));
@@ -246,6 +258,7 @@ fn revoked_from(pb: &v1::Revoked) -> Result<RevokedBy, Violation> {
         Ok(Cause::Reuse) => RevocationCause::Reuse,
         Ok(Cause::Cutoff) => RevocationCause::Cutoff,
         Ok(Cause::Reauthentication) => RevocationCause::Reauthentication,
+        Ok(Cause::Evicted) => RevocationCause::Evicted,
         Ok(Cause::Unspecified) | Err(_) => {
             let problem = format!("{} is unknown to this client", pb.cause);
             return Err(Violation::new("refusal.revoked.cause", problem));

@@ -9,7 +9,7 @@ use tonic::Code;
 use crate::failure::{Failure, reason};
 use crate::pb::v1;
 use crate::pb::v1::operation_result::Response;
-use crate::{refusal, view};
+use crate::{listing, refusal, view};
 
 /// Which response a request is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,6 +32,10 @@ pub enum Kind {
     RevokeFamily,
     /// `RevokeWhereResponse`
     RevokeWhere,
+    /// `ListFamiliesResponse`
+    ListFamilies,
+    /// `CountFamiliesResponse`
+    CountFamilies,
 }
 
 impl Kind {
@@ -92,8 +96,12 @@ fn performed(
                 expires_at_unix_ms: it.expires_at.0,
                 idle_expires_at_unix_ms: it.idle_expires_at.0,
             };
-            let outcome = Some(create::Outcome::Created(token));
-            Response::CreateFamily(v1::CreateFamilyResponse { position, outcome })
+            Response::CreateFamily(v1::CreateFamilyResponse {
+                position,
+                outcome: Some(create::Outcome::Created(token)),
+                evicted_family_ids: listing::evicted(&it.evicted),
+                over_soft_quota: it.over_soft_quota,
+            })
         }
         (Kind::Touch, Done::Touched) => {
             Response::Touch(v1::TouchResponse { position, refusal: None })
@@ -145,7 +153,8 @@ fn refused(kind: Kind, position: u64, refusal: v1::Refusal) -> Result<Response, 
         }
         Kind::CreateFamily => {
             let outcome = Some(create::Outcome::Refusal(refusal));
-            Response::CreateFamily(v1::CreateFamilyResponse { position, outcome })
+            let nothing = v1::CreateFamilyResponse::default();
+            Response::CreateFamily(v1::CreateFamilyResponse { position, outcome, ..nothing })
         }
         Kind::RevokeToken => {
             let outcome = Some(token::Outcome::Refusal(refusal));
@@ -164,7 +173,7 @@ fn refused(kind: Kind, position: u64, refusal: v1::Refusal) -> Result<Response, 
         Kind::RevokeWhere => {
             Response::RevokeWhere(v1::RevokeWhereResponse { position, refusal: Some(refusal) })
         }
-        Kind::Validate | Kind::GetFamily => {
+        Kind::Validate | Kind::GetFamily | Kind::ListFamilies | Kind::CountFamilies => {
             return Err(bug("a read was answered as a mutation"));
         }
     })

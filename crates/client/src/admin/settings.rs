@@ -64,6 +64,14 @@ impl SettingsChange {
         self
     }
 
+    /// Soft quota: beyond so many rows of families creations are flagged, none is refused. Default
+    /// 0: none.
+    #[must_use]
+    pub fn families_max_soft(mut self, families: u64) -> Self {
+        self.0.families_max_soft = Some(families);
+        self
+    }
+
     pub(super) fn encode(&self) -> TenantSettings {
         self.0
     }

@@ -68,6 +68,9 @@ fn name_of(request: &mut Request) -> Option<&mut RequestName> {
         Request::RevokeToken(r) => r.request.as_mut(),
         Request::RevokeFamily(r) => r.request.as_mut(),
         Request::RevokeWhere(r) => r.request.as_mut(),
-        Request::Validate(_) | Request::GetFamily(_) => None,
+        Request::Validate(_)
+        | Request::GetFamily(_)
+        | Request::ListFamilies(_)
+        | Request::CountFamilies(_) => None,
     }
 }

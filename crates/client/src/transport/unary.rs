@@ -57,6 +57,8 @@ async fn dispatch(
         Request::Touch(r) => one!(tokens, touch, r, left, Touch),
         Request::UpdateFamily(r) => one!(tokens, update_family, r, left, UpdateFamily),
         Request::GetFamily(r) => one!(tokens, get_family, r, left, GetFamily),
+        Request::ListFamilies(r) => one!(tokens, list_families, r, left, ListFamilies),
+        Request::CountFamilies(r) => one!(tokens, count_families, r, left, CountFamilies),
         Request::RevokeToken(r) => one!(revocation, revoke_token, r, left, RevokeToken),
         Request::RevokeFamily(r) => one!(revocation, revoke_family, r, left, RevokeFamily),
         Request::RevokeWhere(r) => one!(revocation, revoke_where, r, left, RevokeWhere),

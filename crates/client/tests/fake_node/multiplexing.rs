@@ -51,6 +51,7 @@ async fn large_payloads_are_spread_over_messages() {
         Act::Answer(Response::CreateFamily(v1::CreateFamilyResponse {
             position: 1,
             outcome: Some(v1::create_family_response::Outcome::Created(issued(0))),
+            ..Default::default()
         }))
     })
     .await;
@@ -70,6 +71,7 @@ async fn many_attributes_are_spread_over_messages_too() {
         Act::Answer(Response::CreateFamily(v1::CreateFamilyResponse {
             position: 1,
             outcome: Some(v1::create_family_response::Outcome::Created(issued(0))),
+            ..Default::default()
         }))
     })
     .await;

@@ -70,6 +70,7 @@ async fn a_family_is_created_once_however_often_it_is_sent() {
         Response::CreateFamily(v1::CreateFamilyResponse {
             position: 4096,
             outcome: Some(v1::create_family_response::Outcome::Created(issued(0))),
+            ..Default::default()
         })
     };
     let node = FakeNode::start(first_then(|| Act::Break, created)).await;

@@ -70,6 +70,20 @@ impl TokenService for FakeNode {
     ) -> Result<tonic::Response<v1::GetFamilyResponse>, Status> {
         Err(Status::unimplemented("not here"))
     }
+
+    async fn list_families(
+        &self,
+        _: tonic::Request<v1::ListFamiliesRequest>,
+    ) -> Result<tonic::Response<v1::ListFamiliesResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+
+    async fn count_families(
+        &self,
+        _: tonic::Request<v1::CountFamiliesRequest>,
+    ) -> Result<tonic::Response<v1::CountFamiliesResponse>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
 }
 
 #[tokio::test]

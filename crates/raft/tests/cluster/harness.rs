@@ -197,6 +197,7 @@ impl Family {
             idle: None,
             grace: None,
             authenticated_at: None,
+            cap: None,
         })))
     }
 

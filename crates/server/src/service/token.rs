@@ -55,4 +55,18 @@ impl TokenService for Tokens {
     ) -> Result<Response<v1::GetFamilyResponse>, Status> {
         unary!(self.0, request, GetFamily)
     }
+
+    async fn list_families(
+        &self,
+        request: Request<v1::ListFamiliesRequest>,
+    ) -> Result<Response<v1::ListFamiliesResponse>, Status> {
+        unary!(self.0, request, ListFamilies)
+    }
+
+    async fn count_families(
+        &self,
+        request: Request<v1::CountFamiliesRequest>,
+    ) -> Result<Response<v1::CountFamiliesResponse>, Status> {
+        unary!(self.0, request, CountFamilies)
+    }
 }

@@ -76,6 +76,7 @@ pub fn create_family() -> Asked {
         idle: None,
         grace: Some(DurationMs(0)),
         authenticated_at: Some(Position(77)),
+        cap: None,
     };
     write(Operation::CreateFamily(Box::new(create)), None)
 }
