@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods)] // tests look at the nodes' files
 
 mod crashes;
+mod families;
 mod flags;
 mod freezes;
 mod kills;

@@ -79,8 +79,11 @@ pub async fn list(
     let wanted = args.limit;
     let families = args.filter.families()?;
     let tenant = tenant().await?;
-    let mut report =
-        FamiliesReport { families: Vec::new(), next_page: args.page.clone(), position: Position(0) };
+    let mut report = FamiliesReport {
+        families: Vec::new(),
+        next_page: args.page.clone(),
+        position: Position(0),
+    };
     loop {
         let left = wanted - u32::try_from(report.families.len()).unwrap_or(wanted);
         let asked = families.clone().page_size(left);

@@ -6,8 +6,8 @@ use std::io::Read as _;
 
 use clap::{Args, Subcommand};
 use jeton_client::{
-    CapPolicy, CapScope, Check, FamilyCap, FamilyView, Issued, NewFamily, Position, RefreshToken, RotateContext, Rotation, Tenant,
-    TokenText, Validation,
+    CapPolicy, CapScope, Check, FamilyCap, FamilyView, Issued, NewFamily, Position, RefreshToken,
+    RotateContext, Rotation, Tenant, TokenText, Validation,
 };
 use serde::{Serialize, Serializer};
 

@@ -55,8 +55,8 @@ pub use config::{Config, Reach};
 pub use entropy::{Entropy, EntropyError, OsEntropy, SeededEntropy};
 pub use error::{Error, Violation};
 pub use family::{Check, Cut, FamilyUpdate, NewFamily, RotateContext};
-pub use jeton_core::command::{CapPolicy, CapScope, FamilyCap};
 pub use id::IntoId;
+pub use jeton_core::command::{CapPolicy, CapScope, FamilyCap};
 pub use jeton_core::ids::{
     ClientId, ClusterId, DeviceId, FamilyId, Generation, IdError, Kid, Position, RequestId,
     SubjectId, TenantId, UnixMs,

@@ -142,8 +142,7 @@ impl Tenant {
             return Err(Error::InvalidArgument { violations: vec![wrong] });
         }
         let make = || {
-            let asked =
-                listing::list_request(self.id(), &families.query, families.page_size, page);
+            let asked = listing::list_request(self.id(), &families.query, families.page_size, page);
             let consistency = encode::consistency(families.consistency);
             Request::ListFamilies(v1::ListFamiliesRequest { consistency, ..asked })
         };

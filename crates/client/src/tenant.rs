@@ -26,10 +26,8 @@ use crate::transport::retry::Repeat;
 macro_rules! decoded {
     ($response:expr, $variant:ident, $decode:path) => {
         match $response {
-            jeton_wire::pb::v1::operation_result::Response::$variant(response) => {
-                $decode(response)
-                    .map_err(|violation| crate::error::Error::protocol(violation.to_string()))
-            }
+            jeton_wire::pb::v1::operation_result::Response::$variant(response) => $decode(response)
+                .map_err(|violation| crate::error::Error::protocol(violation.to_string())),
             _ => Err(crate::error::Error::protocol("the answer is that of another operation")),
         }
     };

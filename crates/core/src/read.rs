@@ -15,8 +15,8 @@ use crate::reply::{FamilyView, Refusal, Reply, TenantView};
 use crate::tables::{ReadTables, TablesError};
 use crate::tenant::{self, Tenant};
 
-pub use crate::lease::view::{flight, lock, next_lease_due, settled};
 pub use crate::family::list::{FamilyCursor, FamilyQuery, FamilySlice};
+pub use crate::lease::view::{flight, lock, next_lease_due, settled};
 pub use crate::mac::TenantKeys;
 
 /// What a look at a rotation found.

@@ -399,7 +399,8 @@ pub enum EventKind {
         /// Who.
         subject: SubjectId,
     },
-    /// The tenant now keeps one more row of a family than its soft quota. Raised when it is crossed.
+    /// The tenant now keeps one more row of a family than its soft quota. Raised when it is
+    /// crossed.
     SoftQuota {
         /// Rows kept.
         kept: u64,

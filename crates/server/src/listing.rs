@@ -73,9 +73,10 @@ impl Walk<'_> {
             return Err(failures::overdue().not_executed());
         }
         let now = self.point.now;
-        let look = self.desk.node.view(|tables, _| {
-            read::families(tables, now, self.tenant, query, after, rows_max)
-        });
+        let look = self
+            .desk
+            .node
+            .view(|tables, _| read::families(tables, now, self.tenant, query, after, rows_max));
         look.map_err(|error| unreadable(&error))
     }
 

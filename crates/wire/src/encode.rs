@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jeton_core::command::{
-    Binding, CapPolicy, CapScope, Command, CreateFamily, FamilyCap, Operation, Origin, PresentedToken, RequestName, RevokeFamily,
-    RevokeToken, RevokeWhere, Rotate, Touch, UpdateFamily,
+    Binding, CapPolicy, CapScope, Command, CreateFamily, FamilyCap, Operation, Origin,
+    PresentedToken, RequestName, RevokeFamily, RevokeToken, RevokeWhere, Rotate, Touch,
+    UpdateFamily,
 };
 use jeton_core::ids::{Mac, TenantId};
 

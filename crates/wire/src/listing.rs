@@ -83,8 +83,8 @@ pub(crate) fn count(r: v1::CountFamiliesRequest) -> Result<Read, Violation> {
 fn filter(filter: Option<v1::FamilyFilter>) -> Result<FamilyQuery, Violation> {
     let filter = check::required("filter", filter)?;
     let query = FamilyQuery {
-        subject: check::subject_opt(&filter.subject)?,
-        client: check::client_opt(&filter.client)?,
+        subject: inside(check::subject_opt(&filter.subject))?,
+        client: inside(check::client_opt(&filter.client))?,
         device: check::device_opt("filter.device", &filter.device)?,
         attributes: check::attributes("filter.attributes", filter.attributes)?,
         include_dead: filter.include_dead,
@@ -94,6 +94,11 @@ fn filter(filter: Option<v1::FamilyFilter>) -> Result<FamilyQuery, Violation> {
         return Err(Violation::new("filter", problem));
     }
     Ok(query)
+}
+
+/// The same violation, of a field of the filter.
+fn inside<T>(checked: Result<T, Violation>) -> Result<T, Violation> {
+    checked.map_err(|v| Violation::new(&format!("filter.{}", v.field), v.description))
 }
 
 /// The request of a page.
@@ -191,9 +196,7 @@ pub fn counted(
 ) -> Result<Response, Failure> {
     use v1::count_families_response::Outcome;
     let outcome = match outcome {
-        Ok(Count { families, at_least }) => {
-            Outcome::Count(v1::FamilyCount { families, at_least })
-        }
+        Ok(Count { families, at_least }) => Outcome::Count(v1::FamilyCount { families, at_least }),
         Err(refusal) => Outcome::Refusal(refusal::encode(refusal)?),
     };
     let read = mark(position, age);

@@ -172,7 +172,7 @@ pub fn message(refusal: &Refusal) -> String {
             "the token was rotated away: use the newest one of its family".to_owned()
         }
         Refusal::CapReached { max } => {
-            format!("{max} families live, as many as the cap allows: end one of them first")
+            format!("as many families live as the cap of {max} allows: end one of them first")
         }
         _ => "refused by a rule that is newer than this node: update it".to_owned(),
     }

@@ -77,3 +77,44 @@ async fn settings_change_only_where_they_are_named() {
     let (list, _) = json("tenant list", &at).await;
     assert_eq!(list["tenants"][0]["kid"], key["kid"]);
 }
+
+#[tokio::test]
+async fn families_are_capped_listed_and_counted() {
+    let cluster = cluster(1).await;
+    let at = cluster.endpoints().join(",");
+    json("tenant create acme --families-max-soft 3", &at).await;
+    let create = "token create --tenant acme --subject alice --client web --attribute region=eu";
+    let mut made = Vec::new();
+    for n in 0..4 {
+        let (family, exit) =
+            json(&format!("{create} --cap 3 --cap-scope subject-client"), &at).await;
+        assert_eq!(exit, 0);
+        assert_eq!(family["over_soft_quota"].as_bool(), (n == 3).then_some(true), "{family}");
+        made.push(family);
+    }
+    assert_eq!(made[3]["evicted"][0], made[0]["family"]);
+    let denied = jeton(&format!("{create} --cap 1 --cap-policy deny"), &at).await;
+    assert_eq!(code(&denied), 1);
+    assert!(errors(&denied).contains("the cap of 1 allows"), "{}", errors(&denied));
+    assert_eq!(code(&jeton(&format!("{create} --cap-policy deny"), &at).await), 2, "of which cap?");
+
+    let (page, _) = json("token list --tenant acme --subject alice --limit 2", &at).await;
+    assert_eq!(page["families"].as_array().unwrap().len(), 2);
+    let next = page["next_page"].as_str().unwrap();
+    let rest = format!("token list --tenant acme --subject alice --limit 2 --page {next}");
+    let (rest, _) = json(&rest, &at).await;
+    assert_eq!(rest["families"][0]["family"], made[3]["family"]);
+    assert!(rest["next_page"].is_null());
+
+    let count = async |filter: &str| {
+        let (count, exit) = json(&format!("token count --tenant acme {filter}"), &at).await;
+        assert_eq!((exit, count["at_least"].as_bool()), (0, Some(false)));
+        count["families"].as_u64().unwrap()
+    };
+    assert_eq!(count("--subject alice").await, 3);
+    assert_eq!(count("--subject alice --dead").await, 4);
+    assert_eq!(count("--client web --attribute region=us").await, 0);
+    assert_eq!(count("--client web --attribute region=eu").await, 3);
+    assert_eq!(code(&jeton("token count --tenant acme", &at).await), 2, "of which families?");
+    assert_eq!(code(&jeton("token list --tenant acme --client web --limit 1001", &at).await), 2);
+}

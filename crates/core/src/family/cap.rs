@@ -1,11 +1,11 @@
 //! Caps: how many families of a subject may live at once. Never one more, not for a moment: the
 //! creating command itself judges, and evicts.
 //!
-//! A capped key (a subject, or a subject and a client) has a **roster**: the families that may live,
-//! oldest first. It is made from the index when the key is first capped, and every creation under
-//! the key adds to it, capped or not, so it never misses one. Only when it names as many as the cap
-//! allows are its members looked at, and the dead ones struck off. Nobody who dies tells it: so a
-//! cutoff stays one row.
+//! A capped key (a subject, or a subject and a client) has a **roster**: the families that may
+//! live, oldest first. It is made from the index when the key is first capped, and every creation
+//! under the key adds to it, capped or not, so it never misses one. Only when it names as many as
+//! the cap allows are its members looked at, and the dead ones struck off. Nobody who dies tells
+//! it: so a cutoff stays one row.
 //!
 //! Expired is not quite dead: a rotation that was presented before and waited in a queue may still
 //! succeed. Such a family does not count, and dies for good when another takes its place.

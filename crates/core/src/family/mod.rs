@@ -1,8 +1,8 @@
 //! Families: the chain of refresh tokens of one authorization.
 //!
 //! [`row`] is what is kept, `standing` whether it lives, `rotate` the rule that everything else is
-//! about. Each operation changes one family, in one entry: a crash leaves it before or after, and the
-//! caller's retry under the same name is answered from memory (`request`, or the row's ring).
+//! about. Each operation changes one family, in one entry: a crash leaves it before or after, and
+//! the caller's retry under the same name is answered from memory (`request`, or the row's ring).
 
 pub(crate) mod cap;
 pub(crate) mod create;

@@ -3,5 +3,6 @@
 mod bad_requests;
 mod errors;
 mod hostile;
+mod listings;
 mod round_trips;
 mod samples;

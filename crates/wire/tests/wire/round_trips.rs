@@ -78,6 +78,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::TenantUnknown,
         Refusal::LimitReached { limit: "TENANTS_MAX".into(), max: 4_096 },
         Refusal::Spent { head: Generation(8) },
+        Refusal::CapReached { max: 3 },
     ]
 }
 
@@ -106,7 +107,7 @@ fn every_refusal_arrives_on_every_operation() {
                 Answer::Touch(a) | Answer::RevokeWhere(a) => (a.position, a.outcome.err()),
                 Answer::UpdateFamily(a) => (a.position, a.outcome.err()),
                 Answer::RevokeToken(a) | Answer::RevokeFamily(a) => (a.position, a.outcome.err()),
-                Answer::Validate(_) | Answer::GetFamily(_) => panic!("a read was answered"),
+                _ => panic!("a read was answered"),
             };
             assert_eq!((position, arrived), (Position(99), Some(refusal.clone())), "{kind:?}");
         }
@@ -154,14 +155,23 @@ fn rotations_arrive_with_mac_and_seal() {
 
 #[test]
 fn the_other_mutations_arrive() {
-    let created = FamilyCreated { kid: Kid(1), expires_at: UnixMs(8), idle_expires_at: UnixMs(7) };
+    let created = FamilyCreated {
+        kid: Kid(1),
+        expires_at: UnixMs(8),
+        idle_expires_at: UnixMs(7),
+        evicted: vec![FamilyId([3; 16]), FamilyId([2; 16])],
+        over_soft_quota: true,
+    };
     let mac = Mac([6; 16]);
     let Answer::CreateFamily(a) =
         answered(Kind::CreateFamily, Ok(Done::FamilyCreated(created)), Some(&mac))
     else {
         panic!("a creation is answered as one")
     };
-    let token = a.outcome.expect("created");
+    let created = a.outcome.expect("created");
+    assert_eq!(created.evicted, [FamilyId([3; 16]), FamilyId([2; 16])]);
+    assert!(created.over_soft_quota);
+    let token = created.token;
     assert_eq!((token.generation, token.kid, token.mac), (Generation(0), Kid(1), mac));
 
     let done = |kind, done| answered(kind, Ok(done), None);
@@ -204,7 +214,7 @@ fn an_issued_token_without_its_mac_is_a_bug_not_a_token() {
     assert_eq!(failure.reason, "INTERNAL");
 }
 
-fn view(dead: Option<Refusal>) -> FamilyView {
+pub fn view(dead: Option<Refusal>) -> FamilyView {
     FamilyView {
         family: FamilyId([7; 16]),
         subject: samples::subject(),

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jeton_core::command::{
-    Binding, Command, CreateFamily, Operation, Origin, PresentedToken, RequestName, RevokeFamily,
-    RevokeToken, RevokeWhere, Rotate, Touch, UpdateFamily,
+    Binding, CapPolicy, CapScope, Command, CreateFamily, FamilyCap, Operation, Origin,
+    PresentedToken, RequestName, RevokeFamily, RevokeToken, RevokeWhere, Rotate, Touch,
+    UpdateFamily,
 };
 use jeton_core::ids::{
     ClientId, DeviceId, DurationMs, FamilyId, Generation, Kid, Mac, Position, RequestId,
     SecretDigest, SubjectId, TenantId,
 };
+use jeton_core::read::{FamilyCursor, FamilyQuery};
 use jeton_wire::decode::{Asked, Consistency, Query, Read, Write};
+use jeton_wire::listing::PageAsked;
 
 pub fn tenant() -> TenantId {
     TenantId::new("acme").expect("a good id")
@@ -76,7 +79,11 @@ pub fn create_family() -> Asked {
         idle: None,
         grace: Some(DurationMs(0)),
         authenticated_at: Some(Position(77)),
-        cap: None,
+        cap: Some(FamilyCap {
+            max: 3,
+            scope: CapScope::SubjectClient,
+            policy: CapPolicy::EvictOldest,
+        }),
     };
     write(Operation::CreateFamily(Box::new(create)), None)
 }
@@ -118,6 +125,28 @@ pub fn revoke_where(whole_tenant: bool) -> Asked {
     write(Operation::RevokeWhere(revoke), None)
 }
 
+pub fn families() -> FamilyQuery {
+    FamilyQuery {
+        subject: Some(subject()),
+        client: Some(client()),
+        device: None,
+        attributes: vec![("region".into(), "eu".into())],
+        include_dead: true,
+    }
+}
+
+pub fn list_families() -> Asked {
+    let after = FamilyCursor { created: Position(u64::MAX - 1), family: FamilyId([7; 16]) };
+    let asked = PageAsked { query: families(), after: Some(after), families_max: 1_000 };
+    let query = Query::Families(asked);
+    Asked::Read(Read { tenant: tenant(), query, consistency: Consistency::AtLeast(Position(8)) })
+}
+
+pub fn count_families() -> Asked {
+    let query = Query::FamilyCount(families());
+    Asked::Read(Read { tenant: tenant(), query, consistency: Consistency::Linearizable })
+}
+
 /// One of each operation.
 pub fn all() -> Vec<Asked> {
     let reason: Option<Arc<str>> = Some("by the user".into());
@@ -128,6 +157,8 @@ pub fn all() -> Vec<Asked> {
         update_family(),
         validate(),
         get_family(),
+        list_families(),
+        count_families(),
         revoke_where(false),
         revoke_where(true),
         write(Operation::Touch(Touch { token: token() }), mac),
