@@ -151,6 +151,11 @@ impl Stamps {
         DurationMs(passed)
     }
 
+    /// How long ago this leader has counted lease time; `None` before its first entry.
+    pub(crate) fn lease_uncounted(&self, now: Instant) -> Option<Duration> {
+        self.inner.lock().last_entry.map(|last| now.saturating_duration_since(last))
+    }
+
     /// The best guess at the median now, on any node.
     pub(crate) fn estimate(&self, now: Instant) -> Option<UnixMs> {
         self.inner.lock().median.map(|reading| reading.carried_to(now))

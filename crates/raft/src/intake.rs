@@ -109,6 +109,11 @@ fn size(command: &Command) -> usize {
             update.payload.as_ref().map_or(0, bytes::Bytes::len)
                 + update.attributes.as_deref().map_or(0, texts)
         }
+        Operation::Publish(publish) => publish.sealed.len(),
+        Operation::Renew(renew) => {
+            let names = renew.leases.iter();
+            names.map(|l| l.lock.as_str().len() + l.holder.as_str().len() + 16).sum()
+        }
         _ => 0,
     };
     256 + large

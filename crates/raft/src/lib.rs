@@ -9,6 +9,7 @@
 //!              │         ▲  └──► forwarding ═ peers ═► the leader's intake
 //!              └► reads ◄┘                     openraft ─► state_machine ─► jeton_core::machine
 //!  upkeep: clock reports, digests, sweeps, bases           └─► jeton_storage::state
+//!  leases: what lease time ends
 //! ```
 //!
 //! It must never judge a command itself: only `jeton_core` knows what one means.
@@ -24,6 +25,7 @@ mod engine;
 mod errors;
 mod forwarding;
 mod intake;
+mod leases;
 mod log_store;
 mod members;
 mod node;

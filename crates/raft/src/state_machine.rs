@@ -18,15 +18,15 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use jeton_core::codec;
 use jeton_core::command::Entry as CoreEntry;
-use jeton_core::ids::{LogIndex, Position};
+use jeton_core::ids::{DurationMs, LeaseMs, LogIndex, Position};
 use jeton_core::machine::{Machine, Meta};
-use jeton_core::reply::{Event, Replies, Reply, StateDigest};
+use jeton_core::reply::{Event, LeaseNotice, Replies, Reply, StateDigest};
 use jeton_storage::log::RaftLog;
 use jeton_storage::state::{Marker, State, StateError};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::snapshot::{self, SnapshotBuilder, SnapshotFile};
 use crate::types::{
@@ -46,6 +46,15 @@ const MARKER_BYTES_MAX: usize = 1024 * 1024;
 pub trait EventSink: Send + Sync {
     /// One event.
     fn event(&self, event: Event);
+
+    /// What became of those who wait for locks. Told when the rows are visible: whoever looks
+    /// after being told finds them as they were told, or newer.
+    fn lease(&self, notice: LeaseNotice) {
+        let _ = notice;
+    }
+
+    /// The state was replaced by a newer one as a whole: what happened in between was not told.
+    fn jumped(&self) {}
 }
 
 /// What a marker of the state holds beside its index: stored with every checkpoint and base.
@@ -55,6 +64,8 @@ pub struct MarkerForm {
     applied: Option<(u64, u64, u64)>,
     membership_at: Option<(u64, u64, u64)>,
     membership: Bytes,
+    /// The term of the last entry that held commands: lease time is counted within a term only.
+    leased_in: Option<u64>,
 }
 
 impl MarkerForm {
@@ -123,6 +134,13 @@ pub(crate) struct Progress {
     pub(crate) commands: AtomicU64,
     /// Newest digests, oldest first.
     pub(crate) digests: Mutex<VecDeque<(Position, StateDigest)>>,
+    /// Lease time.
+    pub(crate) lease_clock: AtomicU64,
+    /// Nothing ends before lease time reaches this, as far as entries have told since the leader
+    /// looked last.
+    pub(crate) lease_due: AtomicU64,
+    /// Told when that has become earlier.
+    pub(crate) lease_due_earlier: Notify,
 }
 
 impl Default for Progress {
@@ -134,6 +152,18 @@ impl Default for Progress {
             position: AtomicU64::new(0),
             commands: AtomicU64::new(0),
             digests: Mutex::new(VecDeque::new()),
+            lease_clock: AtomicU64::new(0),
+            lease_due: AtomicU64::new(u64::MAX),
+            lease_due_earlier: Notify::new(),
+        }
+    }
+}
+
+impl Progress {
+    /// Something ends at `due`.
+    pub(crate) fn note_lease_due(&self, due: LeaseMs) {
+        if self.lease_due.fetch_min(due.0, Ordering::AcqRel) > due.0 {
+            self.lease_due_earlier.notify_one();
         }
     }
 }
@@ -183,6 +213,7 @@ impl StateMachine {
             applied: None,
             membership: StoredMembership::default(),
             membership_bytes: Bytes::new(),
+            leased_in: None,
             state: state.clone(),
             progress,
             events,
@@ -274,6 +305,7 @@ struct Applier {
     applied: Option<LogId>,
     membership: StoredMembership,
     membership_bytes: Bytes,
+    leased_in: Option<u64>,
     state: State,
     progress: Arc<Progress>,
     events: Option<Arc<dyn EventSink>>,
@@ -307,6 +339,7 @@ impl Applier {
         self.applied = form.applied();
         self.membership = form.membership().map_err(io::Error::other)?;
         self.membership_bytes = form.membership;
+        self.leased_in = form.leased_in;
         self.publish(self.applied.map_or(0, |id| id.index()));
         Ok(())
     }
@@ -316,6 +349,7 @@ impl Applier {
         let meta = self.machine.meta();
         self.progress.base.store(meta.base, Ordering::Release);
         self.progress.clock.store(meta.clock.0, Ordering::Release);
+        self.progress.lease_clock.store(meta.lease_clock.0, Ordering::Release);
         self.progress.position.store(meta.position.0, Ordering::Release);
         self.progress.applied.send_replace(index);
     }
@@ -333,8 +367,14 @@ impl Applier {
     fn apply(&mut self, entry: Entry, wanted: bool) -> io::Result<Vec<Reply>> {
         let id = entry.log_id;
         let mut changes = self.state.begin().map_err(io::Error::other)?;
-        let mut out =
-            Collected { wanted, replies: Vec::new(), digest: None, events: self.events.as_deref() };
+        let mut out = Collected {
+            wanted,
+            replies: Vec::new(),
+            digest: None,
+            notices: Vec::new(),
+            lease_due: None,
+            events: self.events.as_deref(),
+        };
         match entry.payload {
             Payload::Blank => {}
             Payload::Membership(membership) => {
@@ -342,19 +382,25 @@ impl Applier {
                 self.membership = StoredMembership::new(Some(id), membership);
             }
             Payload::Normal(proposal) => {
-                let core: Arc<CoreEntry> = match proposal.entry {
+                let mut core: Arc<CoreEntry> = match proposal.entry {
                     Some(decoded) => decoded,
                     None => {
                         Arc::new(codec::decode_entry(&proposal.bytes).map_err(io::Error::other)?)
                     }
                 };
+                // What a leader has counted since an entry of an earlier term was partly another
+                // leader's time: however it came to propose that, it does not count.
+                let term = id.committed_leader_id().term;
+                if self.leased_in.replace(term) != Some(term) && core.lease_advance.0 > 0 {
+                    Arc::make_mut(&mut core).lease_advance = DurationMs(0);
+                }
                 self.machine
                     .apply(&mut changes, LogIndex(id.index()), &core, &mut out)
                     .map_err(io::Error::other)?;
                 self.progress.commands.fetch_add(core.commands.len() as u64, Ordering::Relaxed);
             }
         }
-        let (replies, digest) = (out.replies, out.digest);
+        let Collected { replies, digest, notices, lease_due, .. } = out;
         self.applied = Some(id);
         let marker = self.marker(&id);
         changes.commit(marker);
@@ -362,6 +408,12 @@ impl Applier {
             self.remember_digest(digest);
         }
         self.publish(id.index());
+        if let Some(due) = lease_due {
+            self.progress.note_lease_due(due);
+        }
+        if let Some(sink) = &self.events {
+            notices.into_iter().for_each(|notice| sink.lease(notice));
+        }
         Ok(replies)
     }
 
@@ -371,6 +423,7 @@ impl Applier {
             applied: Some(parts(id)),
             membership_at: self.membership.log_id().as_ref().map(parts),
             membership: self.membership_bytes.clone(),
+            leased_in: self.leased_in,
         };
         Marker {
             index: id.index(),
@@ -394,7 +447,11 @@ impl Applier {
             Err(error) => return Err(io::Error::other(error)),
         }
         self.progress.digests.lock().clear();
-        self.restore()
+        self.restore()?;
+        if let Some(sink) = &self.events {
+            sink.jumped();
+        }
+        Ok(())
     }
 }
 
@@ -403,6 +460,8 @@ struct Collected<'a> {
     wanted: bool,
     replies: Vec<Reply>,
     digest: Option<(Position, StateDigest)>,
+    notices: Vec<LeaseNotice>,
+    lease_due: Option<LeaseMs>,
     events: Option<&'a dyn EventSink>,
 }
 
@@ -424,5 +483,15 @@ impl Replies for Collected<'_> {
         if let Some(sink) = self.events {
             sink.event(event);
         }
+    }
+
+    fn lease(&mut self, notice: LeaseNotice) {
+        if self.events.is_some() {
+            self.notices.push(notice);
+        }
+    }
+
+    fn lease_due(&mut self, due: LeaseMs) {
+        self.lease_due = Some(self.lease_due.map_or(due, |earlier| earlier.min(due)));
     }
 }

@@ -274,7 +274,10 @@ impl Engine {
         }
     }
 
-    async fn propose_own(self: &Arc<Self>, operation: Operation) -> Result<Reply, ProposeError> {
+    pub(crate) async fn propose_own(
+        self: &Arc<Self>,
+        operation: Operation,
+    ) -> Result<Reply, ProposeError> {
         let command = Command { tenant: None, request: None, operation };
         Awaited::submit(self, command, Instant::now() + OWN_DEADLINE).await
     }

@@ -12,7 +12,7 @@ use jeton_core::ids::{
     ClientId, DurationMs, FamilyId, Generation, Kid, RequestId, SecretDigest, SubjectId, TenantId,
 };
 use jeton_core::reply::{Done, FamilyView, Refusal, Reply};
-use jeton_raft::{Consistency, Node, NodeConfig, ProposeError, Seams};
+use jeton_raft::{Consistency, Node, NodeConfig, ProposeError, Seams, StartError};
 use jeton_storage::state::MemStore;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -110,7 +110,15 @@ impl Cluster {
         let mut config = self.places[at].config();
         config.bootstrap_expect = self.places.len();
         config.join = self.join();
-        self.nodes[at] = Node::start(config, self.places[at].seams(None)).await.unwrap();
+        let until = deadline();
+        self.nodes[at] = loop {
+            match Node::start(config.clone(), self.places[at].seams(None)).await {
+                Ok(node) => break node,
+                // The old one's last task may hold the directory for a moment longer.
+                Err(StartError::InUse(_)) => pause(until).await,
+                Err(error) => panic!("{error:?}"),
+            }
+        };
     }
 
     /// Where the node that leads stands.

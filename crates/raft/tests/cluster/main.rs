@@ -6,6 +6,7 @@ mod harness;
 
 mod damage;
 mod failover;
+mod leases;
 mod members;
 mod reads;
 mod rotation;
