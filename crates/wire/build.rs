@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use prost::Message as _;
+
 /// Messages that hold digests, macs, seals or payloads: `redact.rs` prints them without.
 const HIDDEN: &[&str] = &[
     "jeton.v1.PresentedToken",
@@ -25,6 +27,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "google/rpc/details.proto",
     ];
     let descriptors = protox::compile(files, [&root])?;
+    let out = PathBuf::from(std::env::var("OUT_DIR")?).join("descriptors.bin");
+    #[allow(clippy::disallowed_methods)] // a build has no seams
+    std::fs::write(out, descriptors.encode_to_vec())?;
     let mut config = tonic_prost_build::Config::new();
     config.enable_type_names();
     tonic_prost_build::configure()

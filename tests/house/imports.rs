@@ -30,6 +30,8 @@ const KNOWN_BY: &[(&str, &[&str])] = &[
     ("clap", &["jeton"]),
     ("chacha20poly1305", &["jeton-client"]),
     ("toml", &["jeton-server"]),
+    ("axum", &["jeton-server"]),
+    ("prost-reflect", &["jeton-server"]),
 ];
 
 /// What the pure core must not even be able to reach.

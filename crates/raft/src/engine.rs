@@ -72,6 +72,10 @@ pub(crate) struct Counters {
     pub(crate) commands: AtomicU64,
     pub(crate) collapsed: AtomicU64,
     pub(crate) bases: AtomicU64,
+    /// Microseconds that building them took.
+    pub(crate) base_micros: AtomicU64,
+    /// Rounds that confirmed a read index.
+    pub(crate) read_rounds: AtomicU64,
 }
 
 impl Engine {

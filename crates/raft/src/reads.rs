@@ -138,6 +138,7 @@ impl Engine {
                     *last = Some(confirmed);
                 }
                 drop(last);
+                self.counters.read_rounds.fetch_add(1, Ordering::Relaxed);
                 for reader in waiting {
                     // Its deadline may have passed meanwhile.
                     let _ = reader.send(confirmed);

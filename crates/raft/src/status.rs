@@ -75,6 +75,10 @@ pub struct Status {
     pub collapsed: u64,
     /// Since the start: base files built.
     pub bases: u64,
+    /// Since the start: how long building them took.
+    pub base_time: Duration,
+    /// Since the start: rounds that confirmed a read index for all readers that waited.
+    pub read_rounds: u64,
 }
 
 /// A member as this node sees it.
@@ -167,6 +171,8 @@ impl Engine {
             commands_applied: self.progress.commands.load(Ordering::Relaxed),
             collapsed: self.counters.collapsed.load(Ordering::Relaxed),
             bases: self.counters.bases.load(Ordering::Relaxed),
+            base_time: Duration::from_micros(self.counters.base_micros.load(Ordering::Relaxed)),
+            read_rounds: self.counters.read_rounds.load(Ordering::Relaxed),
         }
     }
 }

@@ -316,9 +316,12 @@ impl Engine {
 
     /// Builds a base and purges the log behind it.
     pub(crate) async fn rebase(&self) -> std::io::Result<()> {
+        let began = Instant::now();
         if !self.machine.build_base().await? {
             return Ok(());
         }
+        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.counters.base_micros.fetch_add(micros, Ordering::Relaxed);
         self.counters.bases.fetch_add(1, Ordering::Relaxed);
         let Some(base) = self.state.base() else { return Ok(()) };
         let stopped = |error: openraft::errors::Fatal<_>| std::io::Error::other(error.to_string());

@@ -35,6 +35,8 @@ use crate::connections;
 use crate::desk::Desk;
 use crate::events::LoggedEvents;
 use crate::health;
+use crate::http::{Loopback, Port, Shared, Web};
+use crate::metrics::Metrics;
 use crate::routes::Routes;
 use crate::service::cluster::Cluster;
 use crate::service::pipeline::Pipelines;
@@ -110,9 +112,10 @@ impl App {
             .map_err(|error| StartError::listen(config.peer_listen, "peer_listen", error))?;
         let node_config = node_config(&config, client_addr, peer_addr);
         let started = clock.wall();
+        let metrics = Arc::new(Metrics::default());
         let seams = Seams {
             clock,
-            events: Some(Arc::new(LoggedEvents)),
+            events: Some(Arc::new(LoggedEvents(metrics.events.clone()))),
             peer_listener: Some(peer_listener),
             ..Seams::default()
         };
@@ -125,7 +128,7 @@ impl App {
             }
         };
         info!(client = %client_addr, peer = %peer_addr, node = node.id(), "started");
-        Ok(Self { config, desk: Desk::new(node), listener, client_addr, started })
+        Ok(Self { config, desk: Desk::new(node, metrics), listener, client_addr, started })
     }
 
     /// Where clients are served: the port that was chosen, if 0 was configured.
@@ -204,13 +207,13 @@ impl App {
         let tokens = TokenServiceServer::new(Tokens(desk.clone()));
         let revocations = RevocationServiceServer::new(Revocations(desk.clone()));
         let pipelines = PipelineServiceServer::new(pipelines);
-        let tenants = TenantServiceServer::new(Tenants(desk));
+        let tenants = TenantServiceServer::new(Tenants(desk.clone()));
         let mut closing = closing;
         let closed = async move {
             // If the sender is gone, so is whoever could tell: stop, too.
             let _ = closing.wait_for(|closing| *closing).await;
         };
-        let routes = Routes {
+        let grpc = Routes {
             health: health_service,
             tokens: tokens.max_decoding_message_size(bytes_max),
             revocations: revocations.max_decoding_message_size(bytes_max),
@@ -218,8 +221,19 @@ impl App {
             cluster: ClusterServiceServer::new(cluster),
             tenants: tenants.max_decoding_message_size(bytes_max),
         };
-        let incoming = connections::accept(self.listener, config.connections_max);
+        let incoming = connections::accept(
+            self.listener,
+            config.connections_max,
+            desk.metrics.connections.clone(),
+        );
+        let web = Web::new(Shared {
+            desk,
+            started: self.started,
+            grpc: Loopback::new(grpc.clone()),
+            json_bytes_max: bytes_max,
+        });
         Server::builder()
+            .accept_http1(true)
             .max_concurrent_streams(config.calls_per_connection_max)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
@@ -229,7 +243,7 @@ impl App {
             .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
             // Calls have deadlines of their own; this ends those whose body never comes.
             .timeout(Duration::from_millis(DEADLINE_MS_MAX))
-            .serve_with_incoming_shutdown(routes, incoming, closed)
+            .serve_with_incoming_shutdown(Port { grpc, web }, incoming, closed)
             .await
     }
 }

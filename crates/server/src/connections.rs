@@ -15,6 +15,8 @@ use tokio::time::Sleep;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tracing::warn;
 
+use crate::metrics::{Connections, OpenConnection};
+
 /// Connections that the system holds before they are accepted.
 const BACKLOG: u32 = 1_024;
 /// A caller that has not sent a byte by then takes up room for nothing.
@@ -40,15 +42,20 @@ pub(crate) fn listen(socket: TcpSocket) -> io::Result<TcpListener> {
 pub(crate) fn accept(
     listener: TcpListener,
     connections_max: usize,
+    counted: Arc<Connections>,
 ) -> impl Stream<Item = io::Result<Connection>> {
     let room = Arc::new(Semaphore::new(connections_max));
-    futures::stream::unfold((listener, room), |(listener, room)| async move {
-        let connection = next(&listener, &room).await;
-        Some((Ok(connection), (listener, room)))
+    futures::stream::unfold((listener, room, counted), |(listener, room, counted)| async move {
+        let connection = next(&listener, &room, &counted).await;
+        Some((Ok(connection), (listener, room, counted)))
     })
 }
 
-async fn next(listener: &TcpListener, room: &Arc<Semaphore>) -> Connection {
+async fn next(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+    counted: &Arc<Connections>,
+) -> Connection {
     loop {
         let permit = room.clone().acquire_owned().await;
         match (permit, listener.accept().await) {
@@ -58,7 +65,8 @@ async fn next(listener: &TcpListener, room: &Arc<Semaphore>) -> Connection {
                     continue;
                 }
                 let first_byte = Some(Box::pin(tokio::time::sleep(FIRST_BYTE_TIME)));
-                return Connection { stream, first_byte, _permit: permit };
+                let _open = counted.open();
+                return Connection { stream, first_byte, _permit: permit, _open };
             }
             (_, Err(error)) => {
                 warn!(%error, "a connection could not be accepted");
@@ -77,6 +85,7 @@ pub(crate) struct Connection {
     /// Runs until the first byte has come.
     first_byte: Option<Pin<Box<Sleep>>>,
     _permit: OwnedSemaphorePermit,
+    _open: OpenConnection,
 }
 
 impl Connected for Connection {
@@ -152,7 +161,7 @@ mod tests {
     #[tokio::test]
     async fn beyond_the_limit_a_connection_waits_for_another_to_close() {
         let (listener, address) = listening().await;
-        let mut incoming = std::pin::pin!(accept(listener, 1));
+        let mut incoming = std::pin::pin!(accept(listener, 1, Arc::default()));
         let _first_caller = TcpStream::connect(address).await.expect("connected");
         let mut second_caller = TcpStream::connect(address).await.expect("in the backlog");
         let first = incoming.next().await.expect("endless").expect("accepted");
@@ -166,7 +175,7 @@ mod tests {
     #[tokio::test]
     async fn a_caller_that_sends_nothing_is_cut_off_and_one_that_does_is_not() {
         let (listener, address) = listening().await;
-        let mut incoming = std::pin::pin!(accept(listener, 2));
+        let mut incoming = std::pin::pin!(accept(listener, 2, Arc::default()));
         let mut talker = TcpStream::connect(address).await.expect("connected");
         let mut talks = incoming.next().await.expect("endless").expect("accepted");
         let _silent = TcpStream::connect(address).await.expect("connected");

@@ -29,6 +29,7 @@ use tracing::error;
 
 use crate::failures;
 use crate::keys::{Keys, Verdict};
+use crate::metrics::Metrics;
 use crate::outbox::{Gauge, Issue, Outbox, Pending, Ready, Slot, result_of};
 use crate::reads::{self, Asking};
 
@@ -36,15 +37,17 @@ use crate::reads::{self, Asking};
 pub(crate) struct Desk {
     pub(crate) node: Node,
     pub(crate) keys: Keys,
+    pub(crate) metrics: Arc<Metrics>,
     outstanding: Gauge,
     draining: AtomicBool,
 }
 
 impl Desk {
-    pub(crate) fn new(node: Node) -> Arc<Self> {
+    pub(crate) fn new(node: Node, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             node,
             keys: Keys::default(),
+            metrics,
             outstanding: Gauge::default(),
             draining: AtomicBool::new(false),
         })
@@ -63,6 +66,11 @@ impl Desk {
     /// From now on nothing new is taken; what is outstanding goes on.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether nothing new is taken any more.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
     }
 
     /// Takes in the operations of one message, received at `received`.
@@ -92,7 +100,7 @@ impl Desk {
         outbox: &Arc<Outbox>,
         asking: &mut Vec<Asking>,
     ) -> Result<(), Failure> {
-        if self.draining.load(Ordering::Acquire) {
+        if self.is_draining() {
             return Err(failures::shutting_down().leader(self.leader()));
         }
         let deadline = received + decode::deadline(operation.deadline_ms)?;
@@ -234,6 +242,7 @@ impl Desk {
         for pending in ready.overdue {
             results.push(result_of(pending.tag, Err(failures::overdue())));
         }
+        self.metrics.operations.count(&results);
         results
     }
 

@@ -3,17 +3,22 @@
 //! Every node that applies an entry raises its events, so each event is logged once per node. A
 //! line names tenant, family and position; never a token, digest or payload.
 
+use std::sync::Arc;
+
 use jeton_core::reply::{Event, EventKind, Reuse};
 use jeton_raft::EventSink;
 use tracing::{error, info, warn};
 
-/// Logs each event.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct LoggedEvents;
+use crate::metrics::Tally;
+
+/// Logs and counts each event.
+#[derive(Debug, Default)]
+pub(crate) struct LoggedEvents(pub(crate) Arc<Tally>);
 
 /// Target of the lines, for filters.
 pub const TARGET: &str = "jeton::events";
 
+/// Writes the line, and gives the event's name back.
 macro_rules! line {
     ($level:ident, $event:expr, $kind:literal $(, $name:ident = $value:expr)* $(,)?) => {{
         let event: &Event = $event;
@@ -27,15 +32,16 @@ macro_rules! line {
             family = family.as_deref(),
             $($name = $value,)*
         );
+        $kind
     }};
 }
 
 impl EventSink for LoggedEvents {
     fn event(&self, event: Event) {
-        match &event.kind {
+        let kind = match &event.kind {
             EventKind::Reuse(reuse) => reused(&event, reuse),
             EventKind::ClientMismatch { presented } => {
-                line!(warn, &event, "client_mismatch", presented = presented.as_str());
+                line!(warn, &event, "client_mismatch", presented = presented.as_str())
             }
             EventKind::BindingMismatch => line!(warn, &event, "binding_mismatch"),
             EventKind::Integrity { presented, head } => line!(
@@ -47,7 +53,7 @@ impl EventSink for LoggedEvents {
             ),
             EventKind::OldTokenInGrace => line!(warn, &event, "old_token_in_grace"),
             EventKind::FamilyRevoked { cause } => {
-                line!(info, &event, "family_revoked", cause = format!("{cause:?}"));
+                line!(info, &event, "family_revoked", cause = format!("{cause:?}"))
             }
             EventKind::Cutoff { subject, client, device } => line!(
                 info,
@@ -58,16 +64,17 @@ impl EventSink for LoggedEvents {
                 device = device.as_ref().map(|d| d.as_str()),
             ),
             EventKind::KeyCompromised { kid } => {
-                line!(warn, &event, "key_compromised", kid = kid.0);
+                line!(warn, &event, "key_compromised", kid = kid.0)
             }
             EventKind::SoftQuota { kept } => line!(warn, &event, "soft_quota", kept = *kept),
             // An event that is newer than this page is told by its name alone.
             other => line!(info, &event, "other", what = format!("{other:?}")),
-        }
+        };
+        self.0.add(kind);
     }
 }
 
-fn reused(event: &Event, reuse: &Reuse) {
+fn reused(event: &Event, reuse: &Reuse) -> &'static str {
     line!(
         warn,
         event,
@@ -78,7 +85,7 @@ fn reused(event: &Event, reuse: &Reuse) {
         same_device = reuse.same_device,
         same_ip = reuse.same_ip,
         revoked = reuse.revoked,
-    );
+    )
 }
 
 #[cfg(test)]
@@ -128,7 +135,7 @@ mod tests {
             family: Some(FamilyId([0xab; 16])),
             kind: EventKind::Reuse(reuse),
         };
-        tracing::subscriber::with_default(subscriber, || LoggedEvents.event(event));
+        tracing::subscriber::with_default(subscriber, || LoggedEvents::default().event(event));
         let text = String::from_utf8(lines.0.lock().expect("no panic").clone()).expect("UTF-8");
         assert_eq!(text.lines().count(), 1, "{text}");
         for part in [

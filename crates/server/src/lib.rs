@@ -7,6 +7,8 @@
 //!                    └────── outbox        what a caller is owed
 //! ```
 //!
+//! The same port speaks HTTP: [`metrics`], probes, OAuth, JSON (`http.rs`).
+//!
 //! [`Config`] says how, [`App`] is the life: build, run, drain. Never here: a rule of the state
 //! machine, bytes on disk, a peer's protocol.
 
@@ -18,9 +20,11 @@ mod desk;
 pub mod events;
 mod failures;
 mod health;
+mod http;
 mod keys;
 mod listing;
 pub mod logging;
+pub mod metrics;
 mod outbox;
 mod reads;
 mod routes;

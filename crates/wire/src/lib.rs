@@ -30,6 +30,10 @@ pub mod view;
 pub use check::Violation;
 pub use failure::Failure;
 
+/// The API's own description, a `google.protobuf.FileDescriptorSet` with all comments: what
+/// reflection shows, and what JSON and the OpenAPI document are made from.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 /// Generated from `proto/`.
 #[allow(clippy::all, clippy::pedantic, missing_docs)]
 pub mod pb {

@@ -1,0 +1,67 @@
+//! HTTP beside gRPC, on the same port: probes, metrics, OAuth's revocation and introspection, and
+//! all of the API as JSON.
+//!
+//! ```text
+//!  request ─▶ Port ─┬─ content-type application/grpc… ─▶ Routes (gRPC)
+//!                   └─ else ─▶ Web ─┬─ /livez /readyz /metrics
+//!                                   ├─ /oauth2/…           ─▶ desk
+//!                                   └─ /v1/{service}/{method} ─▶ the same Routes, in-process
+//! ```
+//!
+//! A gRPC call pays one comparison for it. Nothing here knows a rule of the state machine, and
+//! nothing a caller sends may panic it. Never in an answer or a log line: what a caller sent as a
+//! token or a secret.
+
+mod body;
+mod json;
+mod probes;
+mod problem;
+mod services;
+mod unique;
+mod web;
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service, http};
+use tonic_health::pb::health_server::Health;
+
+use crate::routes::Routes;
+pub(crate) use json::Loopback;
+pub(crate) use web::{Shared, Web};
+
+/// What calls of gRPC begin their content type with.
+const GRPC: &[u8] = b"application/grpc";
+
+/// Everything that the client port serves.
+pub(crate) struct Port<H> {
+    pub(crate) grpc: Routes<H>,
+    pub(crate) web: Web,
+}
+
+// Not derived: a health service need not be cloned for it.
+impl<H> Clone for Port<H> {
+    fn clone(&self) -> Self {
+        Self { grpc: self.grpc.clone(), web: self.web.clone() }
+    }
+}
+
+impl<H: Health> Service<http::Request<Body>> for Port<H> {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let content_type = request.headers().get(http::header::CONTENT_TYPE);
+        if content_type.is_some_and(|text| text.as_bytes().starts_with(GRPC)) {
+            self.grpc.call(request)
+        } else {
+            self.web.call(request)
+        }
+    }
+}
