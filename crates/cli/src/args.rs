@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
 use crate::{
-    bench, cluster, config, demo, dev, duration, exit, family, revoke, server, tenant, token,
+    bench, cluster, completions, config, demo, dev, duration, exit, family, revoke, server, tenant,
+    token,
 };
 
 const EXAMPLES: &str = "\
@@ -58,6 +59,8 @@ pub enum Command {
     Bench(bench::BenchArgs),
     /// The configuration of a node.
     Config(config::ConfigArgs),
+    /// Print what a shell needs to complete these commands.
+    Completions(completions::CompletionsArgs),
 }
 
 /// How to reach the cluster.
@@ -166,6 +169,9 @@ mod tests {
             "jeton revoke --client web --device phone",
             "jeton revoke --tenant-wide",
             "jeton config default",
+            "jeton completions bash",
+            "jeton completions zsh",
+            "jeton completions fish",
         ] {
             if let Err(error) = parse(line) {
                 panic!("{line}: {error}");

@@ -6,6 +6,7 @@
 mod args;
 mod bench;
 mod cluster;
+mod completions;
 mod config;
 mod connect;
 mod demo;
@@ -60,6 +61,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Revoke(args) => revoke::run(args, format).await,
         Command::Bench(args) => bench::run(args, format).await,
         Command::Config(args) => config::run(&args),
+        Command::Completions(args) => completions::run(&args),
     }
 }
 

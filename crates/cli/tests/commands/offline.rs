@@ -20,6 +20,27 @@ async fn the_default_configuration_is_one_that_a_server_takes() {
 }
 
 #[tokio::test]
+async fn completions_are_a_script_that_the_shell_reads() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let printed = jeton(&format!("completions {shell}"), "").await;
+        assert_eq!(code(&printed), 0, "{shell}: {}", errors(&printed));
+        let script = String::from_utf8(printed.stdout).unwrap();
+        for command in ["server", "cluster", "transfer-leader", "tenant", "token", "revoke"] {
+            assert!(script.contains(command), "{shell}: {command} is missing");
+        }
+    }
+    // The one shell that is everywhere says whether it can be read at all.
+    let script = jeton("completions bash", "").await.stdout;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("jeton.bash");
+    let mut file = OpenOptions::new().write(true).create_new(true).open(&path).unwrap();
+    file.write_all(&script).unwrap();
+    let read = tokio::process::Command::new("bash").arg("-n").arg(&path).output().await.unwrap();
+    assert!(read.status.success(), "{}", errors(&read));
+    assert_eq!(code(&jeton("completions tcsh", "").await), 2);
+}
+
+#[tokio::test]
 async fn mistakes_are_told_with_the_code_for_usage() {
     for words in ["nonsense", "revoke", "token validate jrt_broken", "family get 12"] {
         let output = jeton(words, "").await;
