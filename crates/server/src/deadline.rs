@@ -7,10 +7,13 @@ use jeton_wire::decode::DEADLINE_MS_MAX;
 use jeton_wire::failure::reason;
 use tokio::time::Instant;
 use tonic::Code;
+use tonic::codegen::http::HeaderMap;
 use tonic::metadata::MetadataMap;
 
 /// The header.
 const HEADER: &str = "grpc-timeout";
+/// Less than this is no time to do anything in: it counts as passed when the call comes in.
+const LEAST: Duration = Duration::from_millis(1);
 /// Answers must travel before the caller gives up: a tenth of its time is kept for that, at most
 /// this. It also keeps the transport's own timer, which knows no details, from firing first.
 const TRAVEL_MAX: Duration = Duration::from_millis(50);
@@ -18,7 +21,7 @@ const TRAVEL_MAX: Duration = Duration::from_millis(50);
 /// When a unary call that came in at `received` must be answered.
 ///
 /// # Errors
-/// [`Failure`] if the header is missing, no timeout, or passed already.
+/// [`Failure`] if the header is missing, no timeout, or passed already: below 1 ms.
 pub(crate) fn of_unary(metadata: &MetadataMap, received: Instant) -> Result<Instant, Failure> {
     let Some(header) = metadata.get(HEADER) else {
         return Err(Failure::new(
@@ -37,11 +40,18 @@ pub(crate) fn of_unary(metadata: &MetadataMap, received: Instant) -> Result<Inst
         )
         .not_executed()
     })?;
-    if left.is_zero() {
+    if left < LEAST {
         return Err(expired());
     }
     let left = left.min(Duration::from_millis(DEADLINE_MS_MAX));
     Ok(received + (left - (left / 10).min(TRAVEL_MAX)))
+}
+
+/// Whether a call can't be answered in time, by its headers alone. Its body need not have come: the
+/// transport's own timer would end the call before that, without details.
+pub(crate) fn is_passed(headers: &HeaderMap) -> bool {
+    let header = headers.get(HEADER).and_then(|header| header.to_str().ok());
+    header.and_then(parse).is_some_and(|left| left < LEAST)
 }
 
 /// The deadline had passed before anything was done.
@@ -105,7 +115,13 @@ mod tests {
             assert_eq!(bad.code, Code::InvalidArgument, "{header}");
             assert!(bad.message.contains("grpc-timeout"), "{header}");
         }
-        let passed = fails(Some("0m"));
-        assert_eq!((passed.code, passed.not_executed), (Code::DeadlineExceeded, true));
+        for header in ["0m", "1n", "999u", "999999n"] {
+            let passed = fails(Some(header));
+            assert_eq!((passed.code, passed.not_executed), (Code::DeadlineExceeded, true));
+            assert!(is_passed(metadata(Some(header)).as_ref()), "{header}");
+        }
+        for header in [None, Some("1m"), Some("1000u"), Some("5"), Some("")] {
+            assert!(!is_passed(metadata(header).as_ref()), "{header:?}");
+        }
     }
 }

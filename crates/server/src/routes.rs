@@ -14,6 +14,7 @@ use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::NamedService;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
+use crate::deadline;
 use crate::service::cluster::Cluster;
 use crate::service::pipeline::Pipelines;
 use crate::service::revocation::Revocations;
@@ -54,6 +55,9 @@ impl<H: Health> Service<http::Request<Body>> for Routes<H> {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        if deadline::is_passed(request.headers()) {
+            return Box::pin(async { Ok(Status::from(deadline::expired()).into_http()) });
+        }
         let path = request.uri().path();
         match path.strip_prefix('/').and_then(|path| path.split('/').next()) {
             Some(PipelineServiceServer::<Pipelines>::NAME) => self.pipelines.call(request),

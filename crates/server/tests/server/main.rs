@@ -6,6 +6,7 @@ mod bad_starts;
 mod clusters;
 mod configuration;
 mod json;
+mod late_calls;
 mod pipelines;
 mod probes;
 mod rig;
