@@ -65,7 +65,7 @@ pub struct RequestName {
 pub enum Operation {
     /// Makes a tenant with its first key.
     CreateTenant(CreateTenant),
-    /// Replaces a tenant's settings, if they are still at `version`.
+    /// Changes a tenant's settings, as far as they are named.
     SetTenant(SetTenant),
     /// Makes a new key; old ones still verify.
     RotateTenantKey(RotateTenantKey),
@@ -117,10 +117,11 @@ pub struct CreateTenant {
 /// See [`Operation::SetTenant`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SetTenant {
-    /// The new settings, whole.
-    pub settings: TenantSettings,
-    /// Version that they were read at.
-    pub version: u64,
+    /// What changes. What it doesn't name stays as it is when this is judged, so that a retry is
+    /// the same request, whatever others changed meanwhile.
+    pub changes: SettingsChange,
+    /// Version that the settings must still be at, if one was named.
+    pub version: Option<u64>,
 }
 
 /// See [`Operation::RotateTenantKey`].
@@ -167,6 +168,45 @@ pub struct TenantSettings {
     /// Soft quota: beyond this many rows of families the tenant is told, and nothing is refused.
     /// Default 0: none.
     pub families_max_soft: u64,
+}
+
+/// Settings of a tenant as far as they are named, each with the limits of [`TenantSettings`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingsChange {
+    /// See [`TenantSettings::grace_default`].
+    pub grace_default: Option<DurationMs>,
+    /// See [`TenantSettings::family_lifetime_max`].
+    pub family_lifetime_max: Option<DurationMs>,
+    /// See [`TenantSettings::idle_default`].
+    pub idle_default: Option<DurationMs>,
+    /// See [`TenantSettings::access_ttl_max`].
+    pub access_ttl_max: Option<DurationMs>,
+    /// See [`TenantSettings::rotation_burst`].
+    pub rotation_burst: Option<u32>,
+    /// See [`TenantSettings::rotations_per_s`].
+    pub rotations_per_s: Option<u32>,
+    /// See [`TenantSettings::shadow`].
+    pub shadow: Option<bool>,
+    /// See [`TenantSettings::families_max_soft`].
+    pub families_max_soft: Option<u64>,
+}
+
+impl SettingsChange {
+    /// `base` with what is named here.
+    #[must_use]
+    pub fn over(&self, base: &TenantSettings) -> TenantSettings {
+        // All of them by name: a setting that is added later can't be forgotten here.
+        TenantSettings {
+            grace_default: self.grace_default.unwrap_or(base.grace_default),
+            family_lifetime_max: self.family_lifetime_max.unwrap_or(base.family_lifetime_max),
+            idle_default: self.idle_default.unwrap_or(base.idle_default),
+            access_ttl_max: self.access_ttl_max.unwrap_or(base.access_ttl_max),
+            rotation_burst: self.rotation_burst.unwrap_or(base.rotation_burst),
+            rotations_per_s: self.rotations_per_s.unwrap_or(base.rotations_per_s),
+            shadow: self.shadow.unwrap_or(base.shadow),
+            families_max_soft: self.families_max_soft.unwrap_or(base.families_max_soft),
+        }
+    }
 }
 
 impl Default for TenantSettings {

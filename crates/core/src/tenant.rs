@@ -138,14 +138,15 @@ pub(crate) fn set<T: Tables, R: Replies>(
     tenant: &Tenant,
     wish: &SetTenant,
 ) -> Result<Result<Done, Refusal>, TablesError> {
-    if let Err(refusal) = admission::settings(&wish.settings) {
+    let settings = wish.changes.over(&tenant.settings);
+    if let Err(refusal) = admission::settings(&settings) {
         return Ok(Err(refusal));
     }
-    if wish.version != tenant.version {
+    if wish.version.is_some_and(|version| version != tenant.version) {
         return Ok(Err(Refusal::VersionMismatch { version: tenant.version }));
     }
     let version = tenant.version + 1;
-    let changed = Tenant { settings: wish.settings.clone(), version, ..tenant.clone() };
+    let changed = Tenant { settings, version, ..tenant.clone() };
     store(turn, id, &changed)?;
     Ok(Ok(Done::TenantSet { version }))
 }

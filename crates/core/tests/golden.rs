@@ -159,10 +159,20 @@ fn operations() -> Vec<(&'static str, Operation)> {
     let client = ClientId::new("web").unwrap();
     let subject = SubjectId::new("carol").unwrap();
     let reauthenticate = RequireReauthentication { subject, reason: Some(Arc::from("risk")) };
-    let tenant = CreateTenant { settings: settings.clone(), key };
+    let tenant = CreateTenant { settings, key };
+    let changes = SettingsChange {
+        grace_default: Some(DurationMs::from_secs(20)),
+        family_lifetime_max: Some(DurationMs::from_secs(10 * 24 * 60 * 60)),
+        idle_default: None,
+        access_ttl_max: Some(DurationMs::from_secs(60)),
+        rotation_burst: Some(4),
+        rotations_per_s: Some(0),
+        shadow: Some(true),
+        families_max_soft: Some(1_000),
+    };
     vec![
         ("create tenant", Operation::CreateTenant(tenant)),
-        ("set tenant", Operation::SetTenant(SetTenant { settings, version: 1 })),
+        ("set tenant", Operation::SetTenant(SetTenant { changes, version: Some(1) })),
         (
             "rotate tenant key",
             Operation::RotateTenantKey(RotateTenantKey { key: KeyMaterial([8; 32]) }),

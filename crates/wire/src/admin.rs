@@ -2,7 +2,7 @@
 
 use jeton_core::command::{
     Command, CreateTenant, KeyMaterial, MarkKeyCompromised, Operation, RequestName,
-    RotateTenantKey, SetTenant, TenantSettings,
+    RotateTenantKey, SetTenant, SettingsChange, TenantSettings,
 };
 use jeton_core::ids::{DurationMs, Kid, RequestId, TenantId, UnixMs};
 use jeton_core::limits;
@@ -17,33 +17,21 @@ use crate::pb::admin_v1 as pb;
 /// [`Violation`] names the field.
 pub fn create_tenant(r: &pb::CreateTenantRequest, key: KeyMaterial) -> Result<Command, Violation> {
     let settings = match &r.settings {
-        Some(changes) => settings(TenantSettings::default(), changes)?,
+        Some(changes) => settings(changes)?,
         None => TenantSettings::default(),
     };
     let operation = Operation::CreateTenant(CreateTenant { settings, key });
     command(&r.tenant, &r.request_id, r.age_ms, operation)
 }
 
-/// The command of `SetTenant`, given the settings as they are.
-///
-/// Without a version the change applies to whatever is there. A retry then is judged anew: its name
-/// is made from the request's and `current`'s version, so that it can't be taken for another
-/// request under the same name.
+/// The command of `SetTenant`.
 ///
 /// # Errors
 /// [`Violation`] names the field.
-pub fn set_tenant(r: &pb::SetTenantRequest, current: &TenantView) -> Result<Command, Violation> {
-    let changes = check::required("settings", r.settings.as_ref())?;
-    let settings = settings(current.settings.clone(), changes)?;
-    let version = r.version.unwrap_or(current.version);
-    let operation = Operation::SetTenant(SetTenant { settings, version });
-    let mut command = command(&r.tenant, &r.request_id, r.age_ms, operation)?;
-    if let (None, Some(name)) = (r.version, &mut command.request) {
-        for (byte, v) in name.id.0.iter_mut().zip(version.to_be_bytes()) {
-            *byte ^= v;
-        }
-    }
-    Ok(command)
+pub fn set_tenant(r: &pb::SetTenantRequest) -> Result<Command, Violation> {
+    let changes = settings_change(check::required("settings", r.settings.as_ref())?)?;
+    let operation = Operation::SetTenant(SetTenant { changes, version: r.version });
+    command(&r.tenant, &r.request_id, r.age_ms, operation)
 }
 
 /// The command of `RotateTenantKey`. `key` is 32 random bytes of the node that took the request.
@@ -82,46 +70,50 @@ fn command(
     Ok(Command { tenant: Some(tenant), request: Some(name), operation })
 }
 
-/// `base` with what is set in `changes`.
+/// What is set in `changes`.
 ///
 /// # Errors
 /// [`Violation`] names the setting that is out of range.
-pub fn settings(
-    base: TenantSettings,
-    changes: &pb::TenantSettings,
-) -> Result<TenantSettings, Violation> {
+pub fn settings_change(changes: &pb::TenantSettings) -> Result<SettingsChange, Violation> {
     let lifetime_max = limits::FAMILY_LIFETIME_MAX;
     let ttl_max = limits::ACCESS_TTL_MAX;
-    let grace = check::duration_or_zero_opt(
-        "settings.grace_default_ms",
-        changes.grace_default_ms,
-        limits::GRACE_MAX,
-    )?;
-    let lifetime = check::duration_opt(
-        "settings.family_lifetime_max_ms",
-        changes.family_lifetime_max_ms,
-        lifetime_max,
-    )?;
-    let idle =
-        check::duration_opt("settings.idle_default_ms", changes.idle_default_ms, lifetime_max)?;
-    let ttl =
-        check::duration_opt("settings.access_ttl_max_ms", changes.access_ttl_max_ms, ttl_max)?;
     if changes.rotation_burst == Some(0) {
         let problem = "is 0: allow at least one rotation";
         return Err(Violation::new("settings.rotation_burst", problem));
     }
     at_most("settings.rotation_burst", changes.rotation_burst, limits::ROTATION_BURST_MAX)?;
     at_most("settings.rotations_per_s", changes.rotations_per_s, limits::ROTATIONS_PER_S_MAX)?;
-    Ok(TenantSettings {
-        grace_default: grace.unwrap_or(base.grace_default),
-        family_lifetime_max: lifetime.unwrap_or(base.family_lifetime_max),
-        idle_default: idle.unwrap_or(base.idle_default),
-        access_ttl_max: ttl.unwrap_or(base.access_ttl_max),
-        rotation_burst: changes.rotation_burst.unwrap_or(base.rotation_burst),
-        rotations_per_s: changes.rotations_per_s.unwrap_or(base.rotations_per_s),
-        shadow: changes.shadow.unwrap_or(base.shadow),
-        families_max_soft: changes.families_max_soft.unwrap_or(base.families_max_soft),
+    Ok(SettingsChange {
+        grace_default: check::duration_or_zero_opt(
+            "settings.grace_default_ms",
+            changes.grace_default_ms,
+            limits::GRACE_MAX,
+        )?,
+        family_lifetime_max: check::duration_opt(
+            "settings.family_lifetime_max_ms",
+            changes.family_lifetime_max_ms,
+            lifetime_max,
+        )?,
+        idle_default: check::duration_opt(
+            "settings.idle_default_ms",
+            changes.idle_default_ms,
+            lifetime_max,
+        )?,
+        access_ttl_max: check::duration_opt(
+            "settings.access_ttl_max_ms",
+            changes.access_ttl_max_ms,
+            ttl_max,
+        )?,
+        rotation_burst: changes.rotation_burst,
+        rotations_per_s: changes.rotations_per_s,
+        shadow: changes.shadow,
+        families_max_soft: changes.families_max_soft,
     })
+}
+
+/// Settings, from those that are set; the others have their defaults.
+fn settings(set: &pb::TenantSettings) -> Result<TenantSettings, Violation> {
+    Ok(settings_change(set)?.over(&TenantSettings::default()))
 }
 
 fn at_most(field: &str, value: Option<u32>, max: u32) -> Result<(), Violation> {
@@ -173,7 +165,7 @@ pub fn tenant_view(tenant: &pb::Tenant) -> Result<TenantView, Violation> {
     Ok(TenantView {
         tenant: TenantId::new(&tenant.tenant)
             .map_err(|e| Violation::new("tenant.tenant", e.to_string()))?,
-        settings: settings(TenantSettings::default(), shown)?,
+        settings: settings(shown)?,
         version: tenant.version,
         kid: kid(tenant.kid)?,
         compromised: tenant.compromised_kids.iter().copied().map(kid).collect::<Result<_, _>>()?,

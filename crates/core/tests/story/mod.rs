@@ -276,14 +276,12 @@ impl Story {
         let key = || KeyMaterial([self.requests as u8; 32]);
         match words.verb() {
             "tenant" => Operation::CreateTenant(CreateTenant {
-                settings: words.settings(TenantSettings::default()),
+                settings: words.settings().over(&TenantSettings::default()),
                 key: key(),
             }),
             "settings" => {
-                let known = read::tenant(&self.tables, &self.tenant).unwrap().unwrap();
-                let version = words.number("version").unwrap_or(known.version);
-                let settings = words.settings(known.settings);
-                Operation::SetTenant(SetTenant { settings, version })
+                let version = words.number("version");
+                Operation::SetTenant(SetTenant { changes: words.settings(), version })
             }
             "key" => Operation::RotateTenantKey(RotateTenantKey { key: key() }),
             "compromise" => {

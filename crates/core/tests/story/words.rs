@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use jeton_core::command::{CapPolicy, CapScope, FamilyCap, TenantSettings};
+use jeton_core::command::{CapPolicy, CapScope, FamilyCap, SettingsChange};
 use jeton_core::ids::*;
 use jeton_core::reply::*;
 
@@ -66,18 +66,18 @@ impl Words {
         Some(FamilyCap { max, scope, policy })
     }
 
-    pub fn settings(&self, mut settings: TenantSettings) -> TenantSettings {
+    pub fn settings(&self) -> SettingsChange {
         let number = |name| self.number(name).map(|value| value as u32);
-        settings.grace_default = self.get("grace").map_or(settings.grace_default, span);
-        settings.idle_default = self.get("idle").map_or(settings.idle_default, span);
-        settings.access_ttl_max = self.get("access").map_or(settings.access_ttl_max, span);
-        let lifetime = self.get("lifetime").map_or(settings.family_lifetime_max, span);
-        settings.family_lifetime_max = lifetime;
-        settings.rotation_burst = number("burst").unwrap_or(settings.rotation_burst);
-        settings.rotations_per_s = number("rate").unwrap_or(settings.rotations_per_s);
-        settings.families_max_soft = self.number("quota").unwrap_or(settings.families_max_soft);
-        settings.shadow = self.get("shadow").map_or(settings.shadow, |value| value == "on");
-        settings
+        SettingsChange {
+            grace_default: self.get("grace").map(span),
+            family_lifetime_max: self.get("lifetime").map(span),
+            idle_default: self.get("idle").map(span),
+            access_ttl_max: self.get("access").map(span),
+            rotation_burst: number("burst"),
+            rotations_per_s: number("rate"),
+            shadow: self.get("shadow").map(|value| value == "on"),
+            families_max_soft: self.number("quota"),
+        }
     }
 }
 

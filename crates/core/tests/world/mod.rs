@@ -322,16 +322,18 @@ impl World {
         match what {
             What::Tenant | What::Settings => {
                 let key = KeyMaterial([step.who; 32]);
-                let settings = TenantSettings {
-                    rotations_per_s: u32::from(step.back & 1),
-                    rotation_burst: 1,
-                    shadow: step.who & 2 != 0,
-                    ..TenantSettings::default()
+                let changes = SettingsChange {
+                    rotations_per_s: Some(u32::from(step.back & 1)),
+                    rotation_burst: Some(1),
+                    shadow: (step.back & 2 == 0).then_some(step.who & 2 != 0),
+                    ..SettingsChange::default()
                 };
+                let settings = changes.over(&TenantSettings::default());
                 let known = read::tenant(&self.tables, &tenant_id(step.tenant)).unwrap().unwrap();
+                let version = (step.back & 4 == 0).then_some(known.version);
                 match step.what {
                     What::Tenant => Operation::CreateTenant(CreateTenant { settings, key }),
-                    _ => Operation::SetTenant(SetTenant { settings, version: known.version }),
+                    _ => Operation::SetTenant(SetTenant { changes, version }),
                 }
             }
             What::Key => {
@@ -580,9 +582,9 @@ impl World {
                 Operation::Acquire(wish) => wish.wait.0 = generation.min(limits::LOCK_WAIT_MAX.0),
                 Operation::Release(wish) => wish.lease.fence = Fence(generation),
                 Operation::SetTenant(wish) => {
-                    wish.settings.family_lifetime_max = limits::FAMILY_LIFETIME_MAX;
-                    wish.settings.rotation_burst = generation as u32;
-                    wish.settings.rotations_per_s = 1;
+                    wish.changes.family_lifetime_max = Some(limits::FAMILY_LIFETIME_MAX);
+                    wish.changes.rotation_burst = Some(generation as u32);
+                    wish.changes.rotations_per_s = Some(1);
                 }
                 _ => {}
             }

@@ -69,8 +69,7 @@ impl Tenants {
         r: &pb::SetTenantRequest,
         deadline: Instant,
     ) -> Result<pb::SetTenantResponse, Failure> {
-        let current = self.see(&r.tenant, Consistency::Linearizable, deadline).await?;
-        let (reply, _) = self.propose(admin::set_tenant(r, &current)?, deadline).await?;
+        let (reply, _) = self.propose(admin::set_tenant(r)?, deadline).await?;
         let view = self.see(&r.tenant, Consistency::AtLeast(reply.position), deadline).await?;
         Ok(pb::SetTenantResponse { tenant: Some(admin::tenant(&view)) })
     }

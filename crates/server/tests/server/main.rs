@@ -11,5 +11,6 @@ mod pipelines;
 mod probes;
 mod rig;
 mod stopping;
+mod tenants;
 mod tokens;
 mod web;

@@ -163,11 +163,9 @@ fn an_operation_must_be_one_and_have_time() {
 
 #[test]
 fn bad_tenants_are_told_which_setting() {
-    use jeton_core::command::{KeyMaterial, TenantSettings as Core};
+    use jeton_core::command::KeyMaterial;
     use jeton_wire::pb::admin_v1::{CreateTenantRequest, TenantSettings};
-    let bad = |changes: TenantSettings| {
-        admin::settings(Core::default(), &changes).expect_err("out of range")
-    };
+    let bad = |changes: TenantSettings| admin::settings_change(&changes).expect_err("out of range");
     let none = TenantSettings::default();
     let grace = TenantSettings { grace_default_ms: Some(3_600_001), ..none };
     told(&bad(grace), "settings.grace_default_ms", "the limit is 3600000 ms");

@@ -1,9 +1,7 @@
 //! Whatever bytes come in: an error or a request, never a panic.
 
 use bytes::Bytes;
-use jeton_core::command::{KeyMaterial, TenantSettings};
-use jeton_core::ids::{Kid, UnixMs};
-use jeton_core::reply::TenantView;
+use jeton_core::command::KeyMaterial;
 use jeton_wire::pb::{admin_v1, v1};
 use jeton_wire::{Failure, admin, answer, codec, decode, encode};
 use proptest::collection::vec;
@@ -43,19 +41,11 @@ fn receive(bytes: &[u8]) {
 
 fn administer(bytes: &[u8]) {
     let bytes = Bytes::copy_from_slice(bytes);
-    let current = TenantView {
-        tenant: samples::tenant(),
-        settings: TenantSettings::default(),
-        version: 1,
-        kid: Kid(0),
-        compromised: Vec::new(),
-        created_at: UnixMs(0),
-    };
     if let Ok(r) = codec::decode_message::<admin_v1::CreateTenantRequest>(bytes.clone()) {
         let _ = admin::create_tenant(&r, KeyMaterial([0; 32]));
     }
     if let Ok(r) = codec::decode_message::<admin_v1::SetTenantRequest>(bytes.clone()) {
-        let _ = admin::set_tenant(&r, &current);
+        let _ = admin::set_tenant(&r);
     }
     if let Ok(r) = codec::decode_message::<admin_v1::MarkKeyCompromisedRequest>(bytes.clone()) {
         let _ = admin::mark_key_compromised(&r);

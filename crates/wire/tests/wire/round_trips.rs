@@ -277,6 +277,6 @@ fn tenants_arrive_and_settings_change_one_by_one() {
 
     let changes =
         jeton_wire::pb::admin_v1::TenantSettings { rotations_per_s: Some(0), ..Default::default() };
-    let changed = admin::settings(view.settings.clone(), &changes).expect("valid");
+    let changed = admin::settings_change(&changes).expect("valid").over(&view.settings);
     assert_eq!(changed, TenantSettings { rotations_per_s: 0, ..view.settings });
 }
