@@ -14,10 +14,10 @@ pub struct Refused {
     pub reason: &'static str,
     /// The same in words, with what to do.
     pub message: String,
-    /// With `REVOKED`: which root is dead.
+    /// With `REVOKED`, `SUSPENDED` and `SESSION_DEAD`: which root is dead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<&'static str>,
-    /// With `REVOKED`: since where.
+    /// With these, too: since where.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub position: Option<String>,
     /// With `REUSED`: how old the token is in its chain.
@@ -41,7 +41,9 @@ impl Refused {
             family_revoked: None,
         };
         match refusal {
-            Refusal::Revoked(by) => {
+            Refusal::Revoked(by)
+            | Refusal::Suspended(by)
+            | Refusal::SessionDead { by: Some(by) } => {
                 refused.cause = Some(cause(by.cause));
                 refused.position = Some(by.position.to_string());
             }
@@ -88,6 +90,8 @@ pub fn reason(refusal: &Refusal) -> &'static str {
         Refusal::Invalid { .. } => "INVALID",
         Refusal::Spent { .. } => "SPENT",
         Refusal::CapReached { .. } => "CAP_REACHED",
+        Refusal::SessionDead { .. } => "SESSION_DEAD",
+        Refusal::Suspended(_) => "SUSPENDED",
         _ => "OTHER",
     }
 }
@@ -101,6 +105,8 @@ pub fn cause(cause: RevocationCause) -> &'static str {
         RevocationCause::Cutoff => "CUTOFF",
         RevocationCause::Reauthentication => "REAUTHENTICATION",
         RevocationCause::Evicted => "EVICTED",
+        RevocationCause::Session => "SESSION",
+        RevocationCause::Suspension => "SUSPENSION",
         _ => "OTHER",
     }
 }

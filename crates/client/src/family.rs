@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jeton_core::command::{Binding, FamilyCap, Origin};
-use jeton_core::ids::{ClientId, DeviceId, DurationMs, FamilyId, Position, RequestId, SubjectId};
+use jeton_core::ids::{
+    ClientId, DeviceId, DurationMs, FamilyId, Position, RequestId, SessionId, SubjectId,
+};
 use jeton_wire::Violation;
 use jeton_wire::decode::Consistency;
 
@@ -59,6 +61,7 @@ pub(crate) struct FamilyRest {
     pub grace: Option<DurationMs>,
     pub authenticated_at: Option<Position>,
     pub cap: Option<FamilyCap>,
+    pub session: Option<SessionId>,
 }
 
 impl NewFamily {
@@ -153,6 +156,14 @@ impl NewFamily {
     #[must_use]
     pub fn cap(mut self, cap: FamilyCap) -> Self {
         self.rest.cap = Some(cap);
+        self
+    }
+
+    /// Binds it to a session of its subject: it ends with that at the latest. Default: none, it
+    /// outlives every session ("offline access").
+    #[must_use]
+    pub fn session(mut self, session: impl IntoId<SessionId>) -> Self {
+        self.rest.session = self.checks.id("session", session);
         self
     }
 
@@ -333,6 +344,7 @@ pub struct Cut {
     pub(crate) subject: Option<SubjectId>,
     pub(crate) client: Option<ClientId>,
     pub(crate) device: Option<DeviceId>,
+    pub(crate) session: Option<SessionId>,
     pub(crate) reason: Option<Arc<str>>,
     pub(crate) request: Option<RequestId>,
 }
@@ -344,6 +356,7 @@ impl Cut {
             subject: None,
             client: None,
             device: None,
+            session: None,
             reason: None,
             request: None,
         }
@@ -362,6 +375,11 @@ impl Cut {
     /// Everything on a device.
     pub fn of_device(device: impl IntoId<DeviceId>) -> Self {
         Self::new().device(device)
+    }
+
+    /// A session, and everything that is bound to it.
+    pub fn of_session(session: impl IntoId<SessionId>) -> Self {
+        Self::new().session(session)
     }
 
     /// Everything of the tenant.
@@ -388,6 +406,13 @@ impl Cut {
     #[must_use]
     pub fn device(mut self, device: impl IntoId<DeviceId>) -> Self {
         self.device = self.checks.id("device", device);
+        self
+    }
+
+    /// Only this session, and what is bound to it.
+    #[must_use]
+    pub fn session(mut self, session: impl IntoId<SessionId>) -> Self {
+        self.session = self.checks.id("session", session);
         self
     }
 

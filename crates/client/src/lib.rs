@@ -59,7 +59,7 @@ pub use id::IntoId;
 pub use jeton_core::command::{CapPolicy, CapScope, FamilyCap};
 pub use jeton_core::ids::{
     ClientId, ClusterId, DeviceId, FamilyId, Generation, IdError, Kid, Position, RequestId,
-    SubjectId, TenantId, UnixMs,
+    SessionId, SubjectId, TenantId, UnixMs,
 };
 pub use jeton_core::reply::{
     FamilyView, Refusal, Reuse, ReuseClass, RevocationCause, RevokedBy, TenantView,

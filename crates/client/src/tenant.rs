@@ -65,8 +65,9 @@ impl Tenant {
     /// Starts a family, and issues its first token.
     ///
     /// # Errors
-    /// [`Error::Refused`] with `TenantUnknown`, `AlreadyExists`, `Revoked` (a cutoff since
-    /// `authenticated_at`), `CapReached` or `LimitReached`, and whatever any call may fail with.
+    /// [`Error::Refused`] with `TenantUnknown`, `SessionDead`, `Suspended`, `Revoked` (a cutoff
+    /// since `authenticated_at`), `AlreadyExists`, `CapReached` or `LimitReached`, and whatever any
+    /// call may fail with.
     pub async fn create_family(
         &self,
         new: NewFamily,
@@ -96,6 +97,7 @@ impl Tenant {
             grace: rest.grace,
             authenticated_at: rest.authenticated_at,
             cap: rest.cap,
+            session: rest.session,
         };
         let name = self.name(None)?;
         let make = || Request::CreateFamily(encode::create_family(&self.tenant, name, &create));
@@ -310,6 +312,7 @@ impl Tenant {
             subject: cut.subject,
             client: cut.client,
             device: cut.device,
+            session: cut.session,
             reason: cut.reason,
         };
         let make = || Request::RevokeWhere(encode::revoke_where(&self.tenant, name, &revoke));

@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use crate::command::{
-    Acquire, Binding, CreateFamily, Publish, Renew, RequestName, Rotate, TenantSettings,
-    UpdateFamily,
+    Acquire, Binding, CreateFamily, CreateSession, Publish, Renew, RequestName, Rotate,
+    TenantSettings, TouchSession, UpdateFamily,
 };
-use crate::ids::DurationMs;
+use crate::ids::{DurationMs, Position};
 use crate::limits;
 use crate::reply::Refusal;
 
@@ -37,15 +37,7 @@ pub(crate) fn create_family(wish: &CreateFamily, tenant: &TenantSettings) -> Res
     binding(&wish.binding)?;
     attributes(&wish.attributes)?;
     payload(wish.payload.len())?;
-    if let Some(lifetime) = wish.lifetime
-        && (lifetime.0 == 0 || lifetime > tenant.family_lifetime_max)
-    {
-        let problem = "give 1 ms up to the tenant's family_lifetime_max";
-        return Err(Refusal::invalid("lifetime", problem));
-    }
-    if wish.idle == Some(DurationMs(0)) {
-        return Err(Refusal::invalid("idle_lifetime", "give at least 1 ms"));
-    }
+    lifetimes(wish.lifetime, wish.idle, tenant)?;
     if let Some(cap) = wish.cap
         && !(1..=limits::CAP_FAMILIES_MAX).contains(&cap.max)
     {
@@ -53,6 +45,46 @@ pub(crate) fn create_family(wish: &CreateFamily, tenant: &TenantSettings) -> Res
         return Err(Refusal::invalid("cap.max", &problem));
     }
     wish.grace.map_or(Ok(()), |span| grace("grace", span))
+}
+
+pub(crate) fn create_session(wish: &CreateSession, tenant: &TenantSettings) -> Result<(), Refusal> {
+    attributes(&wish.attributes)?;
+    payload(wish.payload.len())?;
+    lifetimes(wish.lifetime, wish.idle, tenant)
+}
+
+pub(crate) fn touch_session(wish: &TouchSession) -> Result<(), Refusal> {
+    attributes(wish.attributes.as_deref().unwrap_or_default())?;
+    payload(wish.payload.as_ref().map_or(0, |payload| payload.len()))?;
+    if wish.version.is_none() && (wish.attributes.is_some() || wish.payload.is_some()) {
+        let problem = "missing: give the version at which attributes and payload were read";
+        return Err(Refusal::invalid("version", problem));
+    }
+    Ok(())
+}
+
+/// What was read when credentials were checked can't lie ahead.
+pub(crate) fn authenticated_at(read: Option<Position>, now: Position) -> Result<(), Refusal> {
+    if read.is_some_and(|read| read > now) {
+        let problem = "beyond the present: give the position that was read at authentication";
+        return Err(Refusal::invalid("authenticated_at", problem));
+    }
+    Ok(())
+}
+
+fn lifetimes(
+    lifetime: Option<DurationMs>,
+    idle: Option<DurationMs>,
+    tenant: &TenantSettings,
+) -> Result<(), Refusal> {
+    if lifetime.is_some_and(|span| span.0 == 0 || span > tenant.family_lifetime_max) {
+        let problem = "give 1 ms up to the tenant's family_lifetime_max";
+        return Err(Refusal::invalid("lifetime", problem));
+    }
+    if idle == Some(DurationMs(0)) {
+        return Err(Refusal::invalid("idle_lifetime", "give at least 1 ms"));
+    }
+    Ok(())
 }
 
 pub(crate) fn update_family(wish: &UpdateFamily) -> Result<(), Refusal> {

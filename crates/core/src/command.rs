@@ -4,6 +4,7 @@
 //! Variants are only ever appended (bincode numbers them), and golden files pin their bytes.
 
 mod lease;
+mod session;
 
 use std::sync::Arc;
 
@@ -12,10 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{
     ClientId, DeviceId, DurationMs, FamilyId, Generation, Kid, Position, RequestId, SecretDigest,
-    SubjectId, TenantId, UnixMs,
+    SessionId, SubjectId, TenantId, UnixMs,
 };
 
 pub use lease::{Acquire, LeaseName, Publish, Release, Renew, Withdraw};
+pub use session::{CreateSession, EndSession, Resume, Suspend, Suspendable, TouchSession};
 
 /// One entry of the Raft log: many commands under one stamp.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -103,6 +105,16 @@ pub enum Operation {
     Withdraw(Withdraw),
     /// Ends the leases and waits that lease time has overtaken.
     ExpireLeases(Sweep),
+    /// Starts a single sign-on session.
+    CreateSession(Box<CreateSession>),
+    /// Keeps a session from ending idle, and may change its attributes and payload.
+    TouchSession(Box<TouchSession>),
+    /// Kills a session and all that is bound to it, and tells which clients to notify.
+    EndSession(EndSession),
+    /// Makes a root dead for a while.
+    Suspend(Suspend),
+    /// Ends that while.
+    Resume(Resume),
 }
 
 /// See [`Operation::CreateTenant`].
@@ -290,6 +302,8 @@ pub struct CreateFamily {
     pub authenticated_at: Option<Position>,
     /// How many may live beside it.
     pub cap: Option<FamilyCap>,
+    /// The session that it is bound to, and ends with at the latest.
+    pub session: Option<SessionId>,
 }
 
 /// The most families that may live at once, judged when one more is created.
@@ -388,6 +402,8 @@ pub struct RevokeWhere {
     pub client: Option<ClientId>,
     /// Families on this device.
     pub device: Option<DeviceId>,
+    /// This session, and families bound to it.
+    pub session: Option<SessionId>,
     /// Told to those whom it hits; free text.
     pub reason: Option<Arc<str>>,
 }

@@ -9,7 +9,7 @@
 
 use bytes::Bytes;
 
-use crate::codec::{FORMAT, decode_row};
+use crate::codec::{FORMAT, decode_row, encode};
 use crate::command::Sweep;
 use crate::family;
 use crate::ids::{DurationMs, UnixMs};
@@ -18,6 +18,7 @@ use crate::limits;
 use crate::reply::{Done, Refusal, Replies};
 use crate::request::Remembered;
 use crate::revocation::Cutoff;
+use crate::session::{self, IndexRow, SessionRow};
 use crate::tables::{Tables, TablesError};
 use crate::turn::Turn;
 
@@ -87,6 +88,15 @@ fn fate<T: Tables, R: Replies>(
         kind::CUTOFF | kind::REAUTHENTICATION => decode_row::<Cutoff>(row)?.ends_at(),
         kind::FAMILY => return family::reclaim::visit(turn, target, row),
         kind::FAMILY_INDEX => return family::cap::visit(turn, target, row),
+        kind::SESSION_INDEX => decode_row::<IndexRow>(row)?.forgotten_at(),
+        kind::SESSION => {
+            let mut row: SessionRow = decode_row(row)?;
+            if turn.now >= row.forgotten_at() {
+                return Ok(Fate::Remove);
+            }
+            let changed = session::tidy(&mut row, turn.now).then(|| encode(&row));
+            return Ok(Fate::Later(session::next_visit(&row, turn.now), changed));
+        }
         other => unreachable!("no row of kind {other} is ever scheduled"),
     };
     Ok(if turn.now >= ends_at { Fate::Remove } else { Fate::Later(ends_at, None) })

@@ -8,7 +8,9 @@
 //! unambiguous. Kinds below [`crate::tables::PINNED_END`] are kept in memory by the store. Rows
 //! that belong to no tenant carry the length 0, which no tenant has.
 
-use crate::ids::{FamilyId, LeaseMs, LockName, Position, RequestId, SubjectId, TenantId, UnixMs};
+use crate::ids::{
+    FamilyId, LeaseMs, LockName, Position, RequestId, SessionId, SubjectId, TenantId, UnixMs,
+};
 use crate::tables::PINNED_END;
 
 /// Kinds of rows: the first byte of their keys. Numbers are never used again.
@@ -19,6 +21,8 @@ pub(crate) mod kind {
     pub(crate) const TENANT_KEYS: u8 = 0x02;
     /// A cutoff. Pinned.
     pub(crate) const CUTOFF: u8 = 0x03;
+    /// The suspension of a subject, client or tenant. Pinned.
+    pub(crate) const SUSPENSION: u8 = 0x04;
     /// The newest call for authentication anew, of a subject. Pinned.
     pub(crate) const REAUTHENTICATION: u8 = 0x05;
     /// A family of refresh tokens.
@@ -37,6 +41,10 @@ pub(crate) mod kind {
     pub(crate) const LEASE_DUE: u8 = 0x50;
     /// Where families are found by their roots, rosters of caps, and how many rows there are.
     pub(crate) const FAMILY_INDEX: u8 = 0x44;
+    /// A session.
+    pub(crate) const SESSION: u8 = 0x43;
+    /// An entry of a session's indexes: by subject, and its clients.
+    pub(crate) const SESSION_INDEX: u8 = 0x46;
 }
 
 const _: () = assert!(kind::REAUTHENTICATION < PINNED_END && kind::FAMILY >= PINNED_END);
@@ -70,6 +78,14 @@ pub(crate) fn cutoff(tenant: &TenantId, mask: u8, names: [Option<&str>; 4]) -> V
     for name in names.into_iter().flatten() {
         push_text(&mut key, name.as_bytes());
     }
+    key
+}
+
+/// The key of a suspension: which kind of root, and its name.
+pub(crate) fn suspension(tenant: &TenantId, what: u8, name: &str) -> Vec<u8> {
+    let mut key = start(kind::SUSPENSION, tenant, 64);
+    key.push(what);
+    push_text(&mut key, name.as_bytes());
     key
 }
 
@@ -142,6 +158,46 @@ pub(crate) fn index_target(entry: &[u8]) -> Option<(Position, FamilyId)> {
     let tail = entry.get(entry.len().checked_sub(INDEX_TAIL)?..)?;
     let (created, family) = tail.split_first_chunk::<8>()?;
     Some((Position(u64::from_be_bytes(*created)), FamilyId::from_slice(family).ok()?))
+}
+
+pub(crate) fn session(tenant: &TenantId, session: &SessionId) -> Vec<u8> {
+    let mut key = start(kind::SESSION, tenant, 64);
+    push_text(&mut key, session.as_str().as_bytes());
+    key
+}
+
+/// Which index of sessions a key belongs to.
+#[derive(Clone, Copy)]
+pub(crate) enum SessionIndex {
+    /// Sessions of a subject.
+    OfSubject = 1,
+    /// Clients of a session.
+    Clients = 2,
+}
+
+/// What the entries under one name of a session index begin with.
+pub(crate) fn session_index(tenant: &TenantId, index: SessionIndex, name: &str) -> Vec<u8> {
+    let mut key = start(kind::SESSION_INDEX, tenant, 128);
+    key.push(index as u8);
+    push_text(&mut key, name.as_bytes());
+    key
+}
+
+/// An entry of a session index: `entry` is a session, or a client.
+pub(crate) fn session_entry(mut prefix: Vec<u8>, entry: &str) -> Vec<u8> {
+    push_text(&mut prefix, entry.as_bytes());
+    prefix
+}
+
+/// The session or client that an entry under `prefix` is about.
+pub(crate) fn session_entry_of<'a>(prefix: &[u8], key: &'a [u8]) -> Option<&'a str> {
+    let text = key.strip_prefix(prefix)?.get(2..)?;
+    std::str::from_utf8(text).ok()
+}
+
+/// Where keys that begin with `prefix` end: entries carry their length, which is never 0xffff.
+pub(crate) fn session_entries_end(prefix: &[u8]) -> Vec<u8> {
+    [prefix, &[0xff, 0xff]].concat()
 }
 
 pub(crate) fn reply(tenant: &TenantId, request: RequestId) -> Vec<u8> {

@@ -8,7 +8,8 @@
 //!                                     │
 //!                request (name, age, memory)
 //!                                     │
-//!        tenant · family/{create, rotate, touch, update} · revocation · expiry
+//!        tenant · family/{create, rotate, touch, update} · session · revocation · suspension
+//!                     └──────────── roots: what lives ────────────┘            · expiry
 //!                                     │
 //!                         turn: rows and their digest ──► Tables
 //! ```
@@ -36,6 +37,8 @@ pub mod reply;
 mod request;
 mod revocation;
 mod roots;
+mod session;
+mod suspension;
 pub mod tables;
 mod tenant;
 pub mod token;

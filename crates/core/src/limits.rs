@@ -49,6 +49,12 @@ pub const ROSTER_MEMBERS_MAX: usize = 1_024;
 pub const ROSTER_SEARCH_MAX: usize = 10_000;
 /// Families that are counted one by one; beyond it a count is a lower bound.
 pub const COUNT_EXACT_MAX: u64 = 10_000;
+/// Distinct clients that families of one session may be bound for.
+pub const SESSION_CLIENTS_MAX: usize = 1_024;
+/// Clients to notify that the answer to the end of a session names; the rest is listed.
+pub const NOTIFIED_CLIENTS_MAX: usize = 128;
+/// Bytes of attributes and names in a page of a listing; one larger row travels alone.
+pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Rows a page of a listing.
 pub const PAGE_ROWS_MAX: u32 = 1_000;
 

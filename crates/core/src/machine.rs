@@ -8,18 +8,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::admission;
 use crate::codec::encode;
-use crate::command::{Command, Entry, Operation};
+use crate::command::{Command, Entry, Operation, RequestName};
 use crate::digest::bytes_digest;
 use crate::expiry;
 use crate::family::{create, revoke, rotate, touch, update};
-use crate::ids::{LeaseMs, LogIndex, Position, UnixMs};
+use crate::ids::{LeaseMs, LogIndex, Position, TenantId, UnixMs};
 use crate::lease::{acquire, expire, hold};
 use crate::limits;
 use crate::reply::{Done, Refusal, Replies, Reply, StateDigest};
 use crate::request;
 use crate::revocation;
+use crate::session;
+use crate::suspension;
 use crate::tables::{Tables, TablesError};
-use crate::tenant;
+use crate::tenant::{self, Tenant};
 use crate::turn::{TenantCache, Turn};
 
 /// The clock stops here (year 9999): a stamp from beyond can't make sums overflow.
@@ -181,47 +183,52 @@ fn mutate<T: Tables, R: Replies>(
     if let Some(reply) = request::recall(turn, id, name, request)? {
         return Ok(reply);
     }
-    let outcome = match (&command.operation, &tenant) {
-        (Operation::CreateTenant(wish), _) => tenant::create(turn, id, wish)?,
-        (_, None) => Err(Refusal::TenantUnknown),
-        (Operation::SetTenant(wish), Some(tenant)) => tenant::set(turn, id, tenant, wish)?,
-        (Operation::RotateTenantKey(wish), Some(tenant)) => {
-            tenant::rotate_key(turn, id, tenant, wish)?
-        }
-        (Operation::MarkKeyCompromised(wish), Some(tenant)) => {
-            tenant::mark_compromised(turn, id, tenant, wish)?
-        }
-        (Operation::CreateFamily(wish), Some(tenant)) => create::create(turn, id, tenant, wish)?,
-        (Operation::UpdateFamily(wish), Some(tenant)) => {
-            update::update(turn, id, tenant, name, wish)?
-        }
-        (Operation::RevokeFamily(wish), Some(tenant)) => {
-            revoke::revoke_family(turn, id, tenant, wish)?
-        }
-        (Operation::RevokeToken(wish), Some(tenant)) => {
-            revoke::revoke_token(turn, id, tenant, wish)?
-        }
-        (Operation::RevokeWhere(wish), Some(tenant)) => {
-            revocation::revoke_where(turn, id, tenant, wish)?
-        }
-        (Operation::RequireReauthentication(wish), Some(tenant)) => {
-            revocation::require_reauthentication(turn, id, tenant, wish)?
-        }
-        (Operation::Release(wish), Some(_)) => hold::release(turn, id, wish)?,
-        (Operation::Publish(wish), Some(_)) => hold::publish(turn, id, wish)?,
-        (
-            Operation::Rotate(_)
-            | Operation::Touch(_)
-            | Operation::Sweep(_)
-            | Operation::DigestAt
-            | Operation::Acquire(_)
-            | Operation::Renew(_)
-            | Operation::Withdraw(_)
-            | Operation::ExpireLeases(_),
-            _,
-        ) => unreachable!("answered above"),
-    };
+    let outcome = perform(turn, id, tenant.as_deref(), name, &command.operation)?;
     let reply = turn.reply(outcome);
     request::remember(turn, id, name, request, &command.operation, &reply)?;
     Ok(reply)
+}
+
+/// The rule of an operation that is remembered by its name.
+fn perform<T: Tables, R: Replies>(
+    turn: &mut Turn<'_, T, R>,
+    id: &TenantId,
+    tenant: Option<&Tenant>,
+    name: RequestName,
+    operation: &Operation,
+) -> Result<Result<Done, Refusal>, TablesError> {
+    let tenant = match (operation, tenant) {
+        (Operation::CreateTenant(wish), _) => return tenant::create(turn, id, wish),
+        (_, None) => return Ok(Err(Refusal::TenantUnknown)),
+        (_, Some(tenant)) => tenant,
+    };
+    match operation {
+        Operation::SetTenant(wish) => tenant::set(turn, id, tenant, wish),
+        Operation::RotateTenantKey(wish) => tenant::rotate_key(turn, id, tenant, wish),
+        Operation::MarkKeyCompromised(wish) => tenant::mark_compromised(turn, id, tenant, wish),
+        Operation::CreateFamily(wish) => create::create(turn, id, tenant, wish),
+        Operation::UpdateFamily(wish) => update::update(turn, id, tenant, name, wish),
+        Operation::RevokeFamily(wish) => revoke::revoke_family(turn, id, tenant, wish),
+        Operation::RevokeToken(wish) => revoke::revoke_token(turn, id, tenant, wish),
+        Operation::RevokeWhere(wish) => revocation::revoke_where(turn, id, tenant, wish),
+        Operation::RequireReauthentication(wish) => {
+            revocation::require_reauthentication(turn, id, tenant, wish)
+        }
+        Operation::CreateSession(wish) => session::create::create(turn, id, tenant, wish),
+        Operation::TouchSession(wish) => session::touch::touch(turn, id, tenant, wish),
+        Operation::EndSession(wish) => session::end::end(turn, id, tenant, wish),
+        Operation::Suspend(wish) => suspension::suspend(turn, id, tenant, wish),
+        Operation::Resume(wish) => suspension::resume(turn, id, tenant, wish),
+        Operation::Release(wish) => hold::release(turn, id, wish),
+        Operation::Publish(wish) => hold::publish(turn, id, wish),
+        Operation::CreateTenant(_)
+        | Operation::Rotate(_)
+        | Operation::Touch(_)
+        | Operation::Sweep(_)
+        | Operation::DigestAt
+        | Operation::Acquire(_)
+        | Operation::Renew(_)
+        | Operation::Withdraw(_)
+        | Operation::ExpireLeases(_) => unreachable!("answered above"),
+    }
 }

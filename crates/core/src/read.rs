@@ -18,6 +18,7 @@ use crate::tenant::{self, Tenant};
 pub use crate::family::list::{FamilyCursor, FamilyQuery, FamilySlice};
 pub use crate::lease::view::{flight, lock, next_lease_due, settled};
 pub use crate::mac::TenantKeys;
+pub use crate::session::list::{session, session_clients, sessions};
 
 /// What a look at a rotation found.
 #[derive(Debug, Clone, PartialEq)]

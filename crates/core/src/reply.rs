@@ -4,19 +4,21 @@
 //! rule says. Variants are only ever appended: remembered replies are rows.
 
 mod lease;
+mod session;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Binding, TenantSettings};
+use crate::command::{Binding, Suspendable, TenantSettings};
 use crate::ids::{
     ClientId, DeviceId, DurationMs, FamilyId, Generation, HolderId, Kid, LeaseMs, Position,
-    SubjectId, TenantId, UnixMs,
+    SessionId, SubjectId, TenantId, UnixMs,
 };
 
 pub use lease::{Flight, Granted, HeldView, LeaseNotice, LockView};
+pub use session::{SessionCreated, SessionEnded, SessionTouched, SessionView};
 
 /// The answer to one command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -104,6 +106,22 @@ pub enum Done {
     Published,
     /// Neither a place nor a grant of that request is left.
     Withdrawn,
+    /// The session lives.
+    SessionCreated(SessionCreated),
+    /// The session was used: its idle lifetime begins anew.
+    SessionTouched(SessionTouched),
+    /// The session is dead from this reply's position on.
+    SessionEnded(SessionEnded),
+    /// Suspended from this reply's position on. `already` if it was before.
+    Suspended {
+        /// It was suspended before: nothing changed.
+        already: bool,
+    },
+    /// No longer suspended. `already` if it was not.
+    Resumed {
+        /// It was not suspended: nothing changed.
+        already: bool,
+    },
 }
 
 /// A new family.
@@ -222,6 +240,13 @@ pub enum Refusal {
         /// How many that is.
         max: u32,
     },
+    /// The session to bind to is dead, or there is none.
+    SessionDead {
+        /// What ended it; `None` if there is no such session, or it is past its retention.
+        by: Option<RevokedBy>,
+    },
+    /// Nothing is made for what is suspended.
+    Suspended(RevokedBy),
 }
 
 impl Refusal {
@@ -241,12 +266,19 @@ impl Refusal {
 pub struct RevokedBy {
     /// Which root.
     pub cause: RevocationCause,
-    /// Position of the revocation.
+    /// Position of the revocation; 0 if a root ended by the clock.
     pub position: Position,
     /// When it was revoked.
     pub at: UnixMs,
     /// As given by whoever revoked it.
     pub reason: Option<Arc<str>>,
+}
+
+impl RevokedBy {
+    /// Whether it is a death. A suspension may end.
+    pub(crate) fn is_for_ever(&self) -> bool {
+        self.cause != RevocationCause::Suspension
+    }
 }
 
 /// Which root is dead.
@@ -265,6 +297,10 @@ pub enum RevocationCause {
     Reauthentication,
     /// The family itself: a newer one took its place under a cap.
     Evicted,
+    /// The session, by `EndSession` or, for what is bound to it, however it ended.
+    Session,
+    /// Not dead for ever: it or one of its roots is suspended (`Suspend`).
+    Suspension,
 }
 
 /// A spent token came back.
@@ -388,6 +424,8 @@ pub enum EventKind {
         client: Option<ClientId>,
         /// The device, if named.
         device: Option<DeviceId>,
+        /// The session, if named.
+        session: Option<SessionId>,
     },
     /// A tenant's key was marked as compromised.
     KeyCompromised {
@@ -405,6 +443,23 @@ pub enum EventKind {
         /// Rows kept.
         kept: u64,
     },
+    /// A session was ended.
+    SessionEnded {
+        /// Which.
+        session: SessionId,
+        /// Whose.
+        subject: SubjectId,
+    },
+    /// A root was suspended.
+    Suspended {
+        /// Which.
+        what: Suspendable,
+    },
+    /// A root is no longer suspended.
+    Resumed {
+        /// Which.
+        what: Suspendable,
+    },
 }
 
 /// What `GetFamily` shows of a family: never a secret, digest or seal.
@@ -418,6 +473,8 @@ pub struct FamilyView {
     pub client: ClientId,
     /// On which device.
     pub device: Option<DeviceId>,
+    /// Bound to which session.
+    pub session: Option<SessionId>,
     /// Bound to which keys.
     pub binding: Binding,
     /// Address last seen.
@@ -436,6 +493,8 @@ pub struct FamilyView {
     pub created_at: UnixMs,
     /// What cutoffs compare with.
     pub origin: Position,
+    /// What calls for authentication anew compare with, if it is known.
+    pub authenticated_at: Option<Position>,
     /// Time of the last rotation, or of creation.
     pub rotated_at: UnixMs,
     /// Absolute end.
@@ -446,6 +505,15 @@ pub struct FamilyView {
     pub grace: DurationMs,
     /// `None` while it lives.
     pub dead: Option<Refusal>,
+}
+
+/// One page of a listing. A row that is there during the whole listing is on exactly one page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<Row, Key> {
+    /// What was found.
+    pub rows: Vec<Row>,
+    /// Behind which the next page begins; `None` if this is the last one.
+    pub next: Option<Key>,
 }
 
 /// What an operator may see of a tenant: never its keys.

@@ -19,10 +19,11 @@ use crate::command::{Operation, RequestName};
 use crate::digest::bytes_digest;
 use crate::expiry;
 use crate::family;
-use crate::ids::{DurationMs, FamilyId, RequestId, TenantId, UnixMs};
+use crate::ids::{DurationMs, FamilyId, RequestId, SessionId, TenantId, UnixMs};
 use crate::keys;
 use crate::limits;
 use crate::reply::{Refusal, Replies, Reply};
+use crate::session;
 use crate::tables::{ReadTables, Tables, TablesError};
 use crate::turn::Turn;
 
@@ -34,9 +35,16 @@ pub(crate) const REMEMBERED: DurationMs = DurationMs(2 * limits::REQUEST_TTL.0);
 pub(crate) struct Remembered {
     /// Digest of the request that it answered.
     request: u128,
-    /// The family that a success told to be alive.
-    alive: Option<FamilyId>,
+    /// What a success told to be alive.
+    alive: Option<Alive>,
     reply: Reply,
+}
+
+/// What a success may have told to be alive.
+#[derive(Debug, Serialize, Deserialize)]
+enum Alive {
+    Family(FamilyId),
+    Session(SessionId),
 }
 
 impl Remembered {
@@ -70,10 +78,16 @@ pub(crate) fn recall<T: Tables, R: Replies>(
     if remembered.request != request {
         return Ok(Some(turn.reply(Err(Refusal::NameReused))));
     }
-    if let (Some(family), Some(tenant)) = (remembered.alive, turn.tenant(id)?)
-        && let Some(by) = family::killed_by(turn.tables, id, &tenant, family, turn.now)?
-    {
-        return Ok(Some(turn.reply(Err(Refusal::Revoked(by)))));
+    if let (Some(alive), Some(tenant)) = (&remembered.alive, turn.tenant(id)?) {
+        let dead = match alive {
+            Alive::Family(family) => family::dead_by(turn.tables, id, &tenant, *family, turn.now)?,
+            Alive::Session(session) => {
+                session::dead_by(turn.tables, id, &tenant, session, turn.now)?
+            }
+        };
+        if let Some(by) = dead {
+            return Ok(Some(turn.reply(Err(Refusal::Revoked(by)))));
+        }
     }
     Ok(Some(remembered.reply))
 }
@@ -88,8 +102,10 @@ pub(crate) fn remember<T: Tables, R: Replies>(
     reply: &Reply,
 ) -> Result<(), TablesError> {
     let alive = match operation {
-        Operation::CreateFamily(wish) => Some(wish.family),
-        Operation::UpdateFamily(wish) => Some(wish.family),
+        Operation::CreateFamily(wish) => Some(Alive::Family(wish.family)),
+        Operation::UpdateFamily(wish) => Some(Alive::Family(wish.family)),
+        Operation::CreateSession(wish) => Some(Alive::Session(wish.session.clone())),
+        Operation::TouchSession(wish) => Some(Alive::Session(wish.session.clone())),
         _ => None,
     };
     let alive = alive.filter(|_| reply.outcome.is_ok());

@@ -138,7 +138,7 @@ pub(crate) fn revoke_where<T: Tables, R: Replies>(
         wish.subject.as_ref().map(SubjectId::as_str),
         wish.client.as_ref().map(ClientId::as_str),
         wish.device.as_ref().map(DeviceId::as_str),
-        None,
+        wish.session.as_ref().map(SessionId::as_str),
     ];
     let named = names.iter().zip([SUBJECT, CLIENT, DEVICE, SESSION]);
     let mask = named.filter(|(name, _)| name.is_some()).map(|(_, bit)| bit).sum();
@@ -148,7 +148,8 @@ pub(crate) fn revoke_where<T: Tables, R: Replies>(
         tenant::store(turn, id, &Tenant { cutoff_masks, ..tenant.clone() })?;
     }
     let (subject, client) = (wish.subject.clone(), wish.client.clone());
-    turn.event(id, None, EventKind::Cutoff { subject, client, device: wish.device.clone() });
+    let (device, session) = (wish.device.clone(), wish.session.clone());
+    turn.event(id, None, EventKind::Cutoff { subject, client, device, session });
     Ok(Ok(Done::Cut))
 }
 

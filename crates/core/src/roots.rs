@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A family, a session and a record name the roots that they have. [`dead_by`] is the one rule that
-//! judges all of them: who revokes writes one row, and nobody enumerates children.
+//! judges all of them: who revokes writes one row, and nobody enumerates children. A death is for
+//! ever; a suspension is not, and starts no retention.
 //!
 //! An **origin** is the oldest position among what a thing was made from: the code or record that
 //! was consumed, the session it is bound to, the position that was read when the user's credentials
@@ -21,6 +22,8 @@ use crate::family;
 use crate::ids::{ClientId, DeviceId, FamilyId, Position, SessionId, SubjectId, TenantId, UnixMs};
 use crate::reply::{Refusal, RevocationCause, RevokedBy};
 use crate::revocation;
+use crate::session;
+use crate::suspension;
 use crate::tables::{ReadTables, TablesError};
 use crate::tenant::Tenant;
 
@@ -30,25 +33,28 @@ pub(crate) struct Roots<'a> {
     pub(crate) subject: Option<&'a SubjectId>,
     pub(crate) client: Option<&'a ClientId>,
     pub(crate) device: Option<&'a DeviceId>,
-    /// The session that it is bound to, or itself.
+    /// The session that it is bound to.
     pub(crate) session: Option<&'a SessionId>,
     /// The family that it was made by or for. A family doesn't name itself here.
     pub(crate) family: Option<FamilyId>,
     /// What cutoffs compare with: the oldest of what it was made from.
     pub(crate) origin: Position,
+    /// Its own creation: a session or family of that name which was made later is another one.
+    pub(crate) created: Position,
     /// When the user's credentials were checked, as a position, if the thing knows: what
     /// re-authentication compares with.
     pub(crate) authenticated_at: Option<Position>,
 }
 
-/// The first of two deaths. The clock never runs back, so time orders as positions do; and what
-/// ended by the clock has no position.
+/// The first of two causes. Deaths come before suspensions, which end; else the clock orders as
+/// positions do, for it never runs back, and what ended by the clock has no position.
 pub(crate) fn first(one: Option<RevokedBy>, other: Option<RevokedBy>) -> Option<RevokedBy> {
-    one.into_iter().chain(other).min_by_key(|by| (by.at, by.position))
+    let causes = one.into_iter().chain(other);
+    causes.min_by_key(|by| (!by.is_for_ever(), by.at, by.position))
 }
 
-/// What killed a thing with these roots: the first of all causes in the order of positions.
-/// `None` if none of them is dead.
+/// What killed a thing with these roots: the first of all causes in the order of positions; else
+/// what suspends it. `None` if it lives.
 pub(crate) fn dead_by(
     tables: &impl ReadTables,
     id: &TenantId,
@@ -57,18 +63,34 @@ pub(crate) fn dead_by(
     now: UnixMs,
 ) -> Result<Option<RevokedBy>, TablesError> {
     let mut dead = revocation::cut_by(tables, id, tenant, roots, now)?;
-    if let Some(family) = roots.family {
-        dead = first(dead, family_ended(tables, id, tenant, family, now)?);
+    if let Some(session) = roots.session {
+        let ended = session::ended(tables, id, tenant, session, roots.created, now)?;
+        dead = first(dead, ended);
     }
-    Ok(dead)
+    if let Some(family) = roots.family {
+        dead = first(dead, family_dead(tables, id, tenant, family, roots.created, now)?);
+    }
+    Ok(first(dead, suspended_by(tables, id, tenant, roots)?))
 }
 
-/// How a family ended, for what hangs on it: killed, expired or forgotten.
-fn family_ended(
+/// What suspends a thing with these roots by their names, the first of all. A session is suspended
+/// only through its subject or tenant, which are those of what is bound to it.
+pub(crate) fn suspended_by(
+    tables: &impl ReadTables,
+    id: &TenantId,
+    tenant: &Tenant,
+    roots: &Roots<'_>,
+) -> Result<Option<RevokedBy>, TablesError> {
+    suspension::suspended_by(tables, id, tenant, roots.subject, roots.client)
+}
+
+/// Why a family doesn't live, for what hangs on it: killed, suspended, expired or forgotten.
+fn family_dead(
     tables: &impl ReadTables,
     id: &TenantId,
     tenant: &Tenant,
     family: FamilyId,
+    bound_at: Position,
     now: UnixMs,
 ) -> Result<Option<RevokedBy>, TablesError> {
     let by_itself = |at| RevokedBy {
@@ -77,7 +99,8 @@ fn family_ended(
         at,
         reason: None,
     };
-    let Some(loaded) = family::load(tables, id, tenant, family, now)? else {
+    let loaded = family::load(tables, id, tenant, family, now)?;
+    let Some(loaded) = loaded.filter(|loaded| loaded.row.created <= bound_at) else {
         return Ok(Some(by_itself(UnixMs::default())));
     };
     Ok(match loaded.standing(now, now).refusal() {

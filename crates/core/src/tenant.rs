@@ -36,6 +36,8 @@ pub(crate) struct Tenant {
     pub(crate) cutoff_masks: u16,
     /// Whether any subject ever had to authenticate anew.
     pub(crate) reauthentications: bool,
+    /// Which kinds of roots were ever suspended, as bits: see `suspension`.
+    pub(crate) suspensions: u8,
     pub(crate) created_at: UnixMs,
 }
 
@@ -124,6 +126,7 @@ pub(crate) fn create<T: Tables, R: Replies>(
         compromised: Vec::new(),
         cutoff_masks: 0,
         reauthentications: false,
+        suspensions: 0,
         created_at: turn.now,
     };
     let first = KeyRow { kid: FIRST_KID, material: wish.key.clone(), retired_at: None };

@@ -100,6 +100,7 @@ fn create() -> CreateFamily {
             scope: CapScope::SubjectClient,
             policy: CapPolicy::EvictOldest,
         }),
+        session: None,
     }
 }
 
@@ -154,6 +155,7 @@ fn operations() -> Vec<(&'static str, Operation)> {
         subject: Some(SubjectId::new("bob").unwrap()),
         client: None,
         device: None,
+        session: None,
         reason: None,
     };
     let client = ClientId::new("web").unwrap();
@@ -170,6 +172,17 @@ fn operations() -> Vec<(&'static str, Operation)> {
         shadow: Some(true),
         families_max_soft: Some(1_000),
     };
+    let session = SessionId::new("sid-1").unwrap();
+    let touch_session = TouchSession {
+        session: session.clone(),
+        version: Some(1),
+        attributes: Some(Vec::new()),
+        payload: Some(Bytes::from_static(b"more")),
+    };
+    let what = Suspendable::Client(ClientId::new("tv").unwrap());
+    let suspend = Suspend { what, reason: Some(Arc::from("abuse")) };
+    let family = FamilyId([0xfc; 16]);
+    let bound = CreateFamily { family, session: Some(session.clone()), ..create() };
     vec![
         ("create tenant", Operation::CreateTenant(tenant)),
         ("set tenant", Operation::SetTenant(SetTenant { changes, version: Some(1) })),
@@ -194,7 +207,26 @@ fn operations() -> Vec<(&'static str, Operation)> {
         ("publish", Operation::Publish(publish(1))),
         ("withdraw", Operation::Withdraw(withdraw())),
         ("expire leases", Operation::ExpireLeases(Sweep { rows_max: 10 })),
+        ("create session", Operation::CreateSession(Box::new(create_session()))),
+        ("touch session", Operation::TouchSession(Box::new(touch_session))),
+        ("end session", Operation::EndSession(EndSession { session, reason: None })),
+        ("suspend", Operation::Suspend(suspend)),
+        ("resume", Operation::Resume(Resume { what: Suspendable::Tenant })),
+        ("create bound family", Operation::CreateFamily(Box::new(bound))),
     ]
+}
+
+fn create_session() -> CreateSession {
+    CreateSession {
+        session: SessionId::new("sid-1").unwrap(),
+        subject: SubjectId::new("alice").unwrap(),
+        device: Some(DeviceId::new("laptop").unwrap()),
+        attributes: vec![(Arc::from("acr"), Arc::from("2"))],
+        payload: Bytes::from_static(b"payload"),
+        lifetime: Some(DurationMs::from_secs(86_400)),
+        idle: Some(DurationMs::from_secs(3_600)),
+        authenticated_at: None,
+    }
 }
 
 fn entry(place: usize, operation: Operation) -> Entry {
@@ -217,11 +249,11 @@ fn entries_keep_their_bytes() {
     }
 }
 
-/// Every kind of row: a tenant, its keys, cutoffs, a family with a full ring, replies, a lock with
-/// one who waits and a result, the indexes.
+/// Every kind of row: a tenant, its keys, cutoffs, a suspension, a session with its indexes,
+/// families, one with a full ring, replies, a lock with one who waits and a result, the indexes.
 fn history() -> (Machine, MemTables) {
     let (mut machine, mut tables) = (Machine::new(), MemTables::new());
-    let order = [0, 2, 3, 4, 5, 5, 5, 5, 5, 5, 7, 10, 13];
+    let order = [0, 2, 3, 4, 5, 5, 5, 5, 5, 5, 7, 10, 13, 20, 21, 25, 22, 23];
     let mut replies = Ignored(Vec::new());
     for (at, operation) in order.into_iter().enumerate() {
         let what = match operation {

@@ -62,6 +62,7 @@ proptest! {
             prop_assert_eq!(with, without, "step {:?}", step);
             prop_assert_eq!(swept.views(), unswept.views());
             prop_assert_eq!(swept.listings(), unswept.listings());
+            prop_assert_eq!(swept.session_views(), unswept.session_views());
         }
     }
 
@@ -208,7 +209,9 @@ fn random_histories_reach_every_answer() {
         "Err RateLimited",
         "Err Reused",
         "Err Revoked",
+        "Err SessionDead",
         "Err StaleRequest",
+        "Err Suspended",
         "Err VersionMismatch",
         "Ok Cut",
         "Ok FamilyCreated",
@@ -221,10 +224,15 @@ fn random_histories_reach_every_answer() {
         "Ok Released",
         "Ok Renewed",
         "Ok Replayed",
+        "Ok Resumed",
         "Ok Revoked",
         "Ok Rotated",
+        "Ok SessionCreated",
+        "Ok SessionEnded",
+        "Ok SessionTouched",
         "Ok Superseded",
         "Ok Swept",
+        "Ok Suspended",
         "Ok TenantCreated",
         "Ok TenantKeyRotated",
         "Ok TenantSet",

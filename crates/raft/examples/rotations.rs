@@ -108,6 +108,7 @@ async fn main() -> Result<(), Error> {
             grace: None,
             authenticated_at: None,
             cap: None,
+            session: None,
         };
         let create = command(&tenant, Operation::CreateFamily(Box::new(create)));
         node.submit(create, Instant::now(), late(), tag, Arc::clone(&sink));

@@ -318,6 +318,7 @@ mod tests {
             grace: Some(DurationMs::from_secs(1)),
             authenticated_at: None,
             cap: None,
+            session: None,
         }))
     }
 

@@ -55,14 +55,31 @@ impl EventSink for LoggedEvents {
             EventKind::FamilyRevoked { cause } => {
                 line!(info, &event, "family_revoked", cause = format!("{cause:?}"))
             }
-            EventKind::Cutoff { subject, client, device } => line!(
+            EventKind::Cutoff { subject, client, device, session } => line!(
                 info,
                 &event,
                 "cutoff",
                 subject = subject.as_ref().map(|s| s.as_str()),
                 client = client.as_ref().map(|c| c.as_str()),
                 device = device.as_ref().map(|d| d.as_str()),
+                session = session.as_ref().map(|s| s.as_str()),
             ),
+            EventKind::Reauthentication { subject } => {
+                line!(info, &event, "reauthentication", subject = subject.as_str())
+            }
+            EventKind::SessionEnded { session, subject } => line!(
+                info,
+                &event,
+                "session_ended",
+                session = session.as_str(),
+                subject = subject.as_str(),
+            ),
+            EventKind::Suspended { what } => {
+                line!(info, &event, "suspended", what = format!("{what:?}"))
+            }
+            EventKind::Resumed { what } => {
+                line!(info, &event, "resumed", what = format!("{what:?}"))
+            }
             EventKind::KeyCompromised { kid } => {
                 line!(warn, &event, "key_compromised", kid = kid.0)
             }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jeton_core::command::{Binding, CapPolicy, CapScope, FamilyCap, Origin};
 use jeton_core::ids::{
-    ClientId, DeviceId, DurationMs, FamilyId, IdError, Mac, RequestId, SecretDigest, SubjectId,
-    TenantId,
+    ClientId, DeviceId, DurationMs, FamilyId, IdError, Mac, RequestId, SecretDigest, SessionId,
+    SubjectId, TenantId,
 };
 use jeton_core::limits;
 
@@ -85,6 +85,25 @@ pub fn device_opt(field: &str, text: &str) -> Result<Option<DeviceId>, Violation
         return Ok(None);
     }
     DeviceId::new(text).map(Some).map_err(|e| Violation::id(field, &e))
+}
+
+/// A session that must be named.
+///
+/// # Errors
+/// [`Violation`] of `session`.
+pub fn session(text: &str) -> Result<SessionId, Violation> {
+    SessionId::new(text).map_err(|e| Violation::id("session", &e))
+}
+
+/// A session that may be empty.
+///
+/// # Errors
+/// [`Violation`] of `field`.
+pub fn session_opt(field: &str, text: &str) -> Result<Option<SessionId>, Violation> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    SessionId::new(text).map(Some).map_err(|e| Violation::id(field, &e))
 }
 
 /// A family's id.

@@ -157,6 +157,7 @@ fn create_family(r: v1::CreateFamilyRequest) -> Result<Write, Violation> {
         grace: check::duration_or_zero_opt("grace_ms", r.grace_ms, limits::GRACE_MAX)?,
         authenticated_at: r.authenticated_at_position.map(Position),
         cap: r.cap.map(|cap| check::cap(&cap)).transpose()?,
+        session: check::session_opt("session", &r.session)?,
     };
     Ok(write(tenant, request, Operation::CreateFamily(Box::new(create)), None))
 }
@@ -234,18 +235,22 @@ fn revoke_where(r: &v1::RevokeWhereRequest) -> Result<Write, Violation> {
         subject: check::subject_opt(&r.subject)?,
         client: check::client_opt(&r.client)?,
         device: check::device_opt("device", &r.device)?,
+        session: check::session_opt("session", &r.session)?,
         reason: check::text_opt("reason", &r.reason, limits::REASON_BYTES_MAX)?,
     };
-    let named = revoke.subject.is_some() || revoke.client.is_some() || revoke.device.is_some();
+    let named = revoke.subject.is_some()
+        || revoke.client.is_some()
+        || revoke.device.is_some()
+        || revoke.session.is_some();
     match (named, r.whole_tenant) {
         (false, false) => Err(Violation::new(
             "whole_tenant",
-            "is false and nothing is named: name a subject, client or device, or set it to revoke \
-             everything of the tenant",
+            "is false and nothing is named: name a subject, client, device or session, or set it \
+             to revoke everything of the tenant",
         )),
         (true, true) => Err(Violation::new(
             "whole_tenant",
-            "is true although a subject, client or device is named: leave one of them out",
+            "is true although a subject, client, device or session is named: leave one of them out",
         )),
         _ => Ok(write(tenant, request, Operation::RevokeWhere(revoke), None)),
     }

@@ -115,6 +115,7 @@ pub fn create_family(
         grace_ms: create.grace.map(|d| d.0),
         authenticated_at_position: create.authenticated_at.map(|p| p.0),
         cap: create.cap.map(cap),
+        session: text(create.session.as_ref().map(|s| s.as_str())),
     }
 }
 
@@ -198,13 +199,17 @@ pub fn revoke_where(
     name: RequestName,
     revoke: &RevokeWhere,
 ) -> v1::RevokeWhereRequest {
-    let named = revoke.subject.is_some() || revoke.client.is_some() || revoke.device.is_some();
+    let named = revoke.subject.is_some()
+        || revoke.client.is_some()
+        || revoke.device.is_some()
+        || revoke.session.is_some();
     v1::RevokeWhereRequest {
         tenant: tenant.as_str().to_owned(),
         request: Some(request_name(name)),
         subject: text(revoke.subject.as_ref().map(|s| s.as_str())),
         client: text(revoke.client.as_ref().map(|c| c.as_str())),
         device: text(revoke.device.as_ref().map(|d| d.as_str())),
+        session: text(revoke.session.as_ref().map(|s| s.as_str())),
         whole_tenant: !named,
         reason: text(revoke.reason.as_deref()),
     }

@@ -70,6 +70,14 @@ fn data(refusal: Refusal) -> v1::Refusal {
             Pb::LimitReached
         }
         Refusal::NotFound => Pb::NotFound,
+        Refusal::SessionDead { by } => {
+            pb.revoked = by.as_ref().map(revoked);
+            Pb::SessionDead
+        }
+        Refusal::Suspended(by) => {
+            pb.revoked = Some(revoked(&by));
+            Pb::Suspended
+        }
         Refusal::Spent { head } => {
             pb.head_generation = head.0;
             Pb::Spent
@@ -94,6 +102,8 @@ fn revoked(by: &RevokedBy) -> v1::Revoked {
         RevocationCause::Cutoff => Cause::Cutoff,
         RevocationCause::Reauthentication => Cause::Reauthentication,
         RevocationCause::Evicted => Cause::Evicted,
+        RevocationCause::Session => Cause::Session,
+        RevocationCause::Suspension => Cause::Suspension,
         _ => Cause::Unspecified,
     };
     v1::Revoked {
@@ -126,11 +136,20 @@ fn reused(reuse: &Reuse) -> v1::Reused {
 pub fn message(refusal: &Refusal) -> String {
     match refusal {
         Refusal::NotFound => {
-            "there is no such family, its token is not genuine, or it is past its retention: the \
+            "there is no such thing, its token is not genuine, or it is past its retention: the \
              user must sign in again"
                 .to_owned()
         }
+        Refusal::Revoked(by) if by.cause == RevocationCause::Suspension => {
+            "it is suspended: it lives again when that ends".to_owned()
+        }
         Refusal::Revoked(_) => "it was revoked: the user must sign in again".to_owned(),
+        Refusal::SessionDead { .. } => {
+            "the session is over, or there is none: the user must sign in again".to_owned()
+        }
+        Refusal::Suspended(_) => {
+            "its subject, client or tenant is suspended: nothing is made until that ends".to_owned()
+        }
         Refusal::Expired { .. } => "it has expired: the user must sign in again".to_owned(),
         Refusal::ClientMismatch => "the token belongs to another client".to_owned(),
         Refusal::BindingMismatch => {
@@ -243,6 +262,12 @@ pub fn decode(pb: v1::Refusal) -> Result<Refusal, Violation> {
             let max = u32::try_from(pb.limit_max);
             Refusal::CapReached { max: max.map_err(|_| missing("refusal.limit_max"))? }
         }
+        Ok(Pb::SessionDead) => {
+            Refusal::SessionDead { by: pb.revoked.as_ref().map(revoked_from).transpose()? }
+        }
+        Ok(Pb::Suspended) => Refusal::Suspended(revoked_from(
+            &pb.revoked.ok_or_else(|| missing("refusal.revoked"))?,
+        )?),
         Ok(Pb::Unspecified) | Err(_) => {
             let problem = format!("{} is unknown to this client: {}", pb.code, pb.message);
             return Err(Violation::new("refusal.code", problem));
@@ -259,6 +284,8 @@ fn revoked_from(pb: &v1::Revoked) -> Result<RevokedBy, Violation> {
         Ok(Cause::Cutoff) => RevocationCause::Cutoff,
         Ok(Cause::Reauthentication) => RevocationCause::Reauthentication,
         Ok(Cause::Evicted) => RevocationCause::Evicted,
+        Ok(Cause::Session) => RevocationCause::Session,
+        Ok(Cause::Suspension) => RevocationCause::Suspension,
         Ok(Cause::Unspecified) | Err(_) => {
             let problem = format!("{} is unknown to this client", pb.cause);
             return Err(Violation::new("refusal.revoked.cause", problem));

@@ -33,6 +33,8 @@ pub fn encode(view: FamilyView) -> Result<v1::Family, Failure> {
         idle_expires_at_unix_ms: view.idle_expires_at.0,
         grace_ms: view.grace.0,
         dead: view.dead.map(refusal::encode).transpose()?,
+        session: encode::text(view.session.as_ref().map(|s| s.as_str())),
+        authenticated_at_position: view.authenticated_at.map(|p| p.0),
     })
 }
 
@@ -46,6 +48,7 @@ pub fn decode(pb: v1::Family) -> Result<FamilyView, Violation> {
         subject: check::subject(&pb.subject)?,
         client: check::client(&pb.client)?,
         device: check::device_opt("device", &pb.device)?,
+        session: check::session_opt("session", &pb.session)?,
         binding: check::binding(pb.binding)?,
         ip: (!pb.ip.is_empty()).then(|| pb.ip.into()),
         attributes: pb.attributes.into_iter().map(|(n, v)| (n.into(), v.into())).collect(),
@@ -55,6 +58,7 @@ pub fn decode(pb: v1::Family) -> Result<FamilyView, Violation> {
         created: Position(pb.created_position),
         created_at: UnixMs(pb.created_at_unix_ms),
         origin: Position(pb.origin_position),
+        authenticated_at: pb.authenticated_at_position.map(Position),
         rotated_at: UnixMs(pb.rotated_at_unix_ms),
         expires_at: UnixMs(pb.expires_at_unix_ms),
         idle_expires_at: UnixMs(pb.idle_expires_at_unix_ms),

@@ -150,11 +150,13 @@ fn member(
     let Some(loaded) = loaded.filter(|loaded| loaded.row.created == created) else {
         return Ok(Member::Dead);
     };
+    // What is suspended may come back: it counts.
+    let loaded = loaded.without_suspension();
     Ok(match loaded.standing(now, now) {
         Standing::Gone | Standing::Revoked(_) => Member::Dead,
         Standing::Expired { idle, .. } if idle.passed(limits::REQUEST_TTL, now) => Member::Dead,
         Standing::Expired { .. } => Member::Lingers(loaded),
-        Standing::Alive => Member::Lives(loaded),
+        Standing::Alive | Standing::Suspended(_) => Member::Lives(loaded),
     })
 }
 

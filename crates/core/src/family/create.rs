@@ -1,4 +1,8 @@
 //! `CreateFamily`: a new chain, with generation 0 as its head.
+//!
+//! Its origin is the oldest of what it is made from: the session that it is bound to, and the
+//! position that was read when the user's credentials were checked. What was revoked since then
+//! kills it before it is born.
 
 use crate::admission;
 use crate::codec::{decode_row, encode};
@@ -8,6 +12,7 @@ use crate::ids::{Generation, TenantId};
 use crate::keys;
 use crate::reply::{Done, FamilyCreated, Refusal, Replies};
 use crate::roots;
+use crate::session::{self, SessionRow};
 use crate::tables::{Tables, TablesError};
 use crate::tenant::Tenant;
 use crate::turn::Turn;
@@ -24,26 +29,43 @@ pub(crate) fn create<T: Tables, R: Replies>(
     if let Err(refusal) = admission::create_family(wish, &tenant.settings) {
         return Ok(Err(refusal));
     }
-    let origin = wish.authenticated_at.unwrap_or(turn.position);
-    if origin > turn.position {
-        let problem = "beyond the present: give the position that was read at authentication";
-        return Ok(Err(Refusal::invalid("authenticated_at", problem)));
+    if let Err(refusal) = admission::authenticated_at(wish.authenticated_at, turn.position) {
+        return Ok(Err(refusal));
     }
-    let key = keys::family(id, wish.family);
-    // A forgotten row may still be there, if no sweep came by.
-    let old = turn.tables.get(&key)?;
-    if super::load(turn.tables, id, tenant, wish.family, turn.now)?.is_some() {
-        return Ok(Err(Refusal::AlreadyExists));
-    }
-    let row = new_row(turn, tenant, wish);
+    let session = match &wish.session {
+        None => None,
+        Some(name) => {
+            let (subject, now) = (&wish.subject, turn.now);
+            match session::to_bind(turn.tables, id, tenant, name, subject, now)? {
+                Ok(loaded) => Some((name, loaded)),
+                Err(refusal) => return Ok(Err(refusal)),
+            }
+        }
+    };
+    let row = new_row(turn, tenant, wish, session.as_ref().map(|(_, loaded)| &loaded.row));
     row.check();
+    if let Some(by) = roots::suspended_by(turn.tables, id, tenant, &row.roots())? {
+        return Ok(Err(Refusal::Suspended(by)));
+    }
     if let Some(by) = roots::dead_by(turn.tables, id, tenant, &row.roots(), turn.now)? {
         return Ok(Err(Refusal::Revoked(by)));
+    }
+    if super::load(turn.tables, id, tenant, wish.family, turn.now)?.is_some() {
+        return Ok(Err(Refusal::AlreadyExists));
     }
     let room = match cap::judge(turn, id, tenant, wish)? {
         Ok(room) => room,
         Err(refusal) => return Ok(Err(refusal)),
     };
+    // The last rule that may refuse: from here on rows change.
+    if let Some((name, loaded)) = session
+        && let Err(refusal) = session::bind(turn, id, name, loaded, &wish.client)?
+    {
+        return Ok(Err(refusal));
+    }
+    let key = keys::family(id, wish.family);
+    // A forgotten row may still be there, if no sweep came by.
+    let old = turn.tables.get(&key)?;
     let evicted = room.take(turn, id, wish.family);
     if let Some(old) = &old {
         index::remove(turn, id, wish.family, &decode_row(old)?)?;
@@ -66,11 +88,18 @@ fn new_row<T: Tables, R: Replies>(
     turn: &Turn<'_, T, R>,
     tenant: &Tenant,
     wish: &CreateFamily,
+    session: Option<&SessionRow>,
 ) -> FamilyRow {
     let (now, settings) = (turn.now, &tenant.settings);
     // The tenant's maximum may have been lowered below a default, never below a wish: those were
     // refused.
     let expires_at = now.plus(wish.lifetime.unwrap_or(settings.family_lifetime_max));
+    // With its session at the latest: so the session is known as long as the family is.
+    let expires_at = session.map_or(expires_at, |session| expires_at.min(session.expires_at));
+    let authenticated_at = match (wish.authenticated_at, session) {
+        (Some(read), Some(session)) => Some(read.min(session.authenticated_at)),
+        (read, session) => read.or(session.map(|session| session.authenticated_at)),
+    };
     let idle = wish.idle.unwrap_or(settings.idle_default);
     FamilyRow {
         head: Head {
@@ -87,15 +116,17 @@ fn new_row<T: Tables, R: Replies>(
         arrival: now,
         ip: wish.ip.clone(),
         dead: None,
+        suspended: None,
         version: 1,
         subject: wish.subject.clone(),
         client: wish.client.clone(),
         device: wish.device.clone(),
+        session: wish.session.clone(),
         binding: wish.binding.clone(),
         created: turn.position,
         created_at: now,
-        origin: wish.authenticated_at.map_or(turn.position, |read| read.min(turn.position)),
-        authenticated_at: wish.authenticated_at,
+        origin: authenticated_at.unwrap_or(turn.position),
+        authenticated_at,
         expires_at,
         idle,
         grace: wish.grace.unwrap_or(settings.grace_default),

@@ -24,6 +24,7 @@ use crate::ids::{FamilyId, TenantId, UnixMs};
 use crate::keys;
 use crate::reply::RevokedBy;
 use crate::roots;
+use crate::suspension::Suspended;
 use crate::tables::{ReadTables, TablesError};
 use crate::tenant::Tenant;
 
@@ -37,13 +38,18 @@ pub(crate) struct Loaded {
     /// The row's bytes before any change.
     pub(crate) bytes: Bytes,
     pub(crate) row: FamilyRow,
-    /// What killed it, if anything did.
+    /// What killed it, if anything did; else what suspends it.
     pub(crate) revoked: Option<RevokedBy>,
 }
 
 impl Loaded {
     pub(crate) fn standing(&self, now: UnixMs, at: UnixMs) -> Standing {
         standing(&self.row, self.revoked.as_ref(), now, at)
+    }
+
+    /// As it would be if nothing suspended it.
+    pub(crate) fn without_suspension(self) -> Self {
+        Self { revoked: self.revoked.filter(RevokedBy::is_for_ever), ..self }
     }
 }
 
@@ -62,13 +68,13 @@ pub(crate) fn load(
     if now >= row.forgotten_at() {
         return Ok(None);
     }
-    let dead = roots::dead_by(tables, id, tenant, &row.roots(), now)?;
-    let revoked = roots::first(row.dead.clone(), dead);
+    let own = row.dead.clone().or(row.suspended.clone().map(Suspended::by));
+    let revoked = roots::first(own, roots::dead_by(tables, id, tenant, &row.roots(), now)?);
     Ok(Some(Loaded { key, bytes, row, revoked }))
 }
 
-/// What killed a family, if it was there and something did.
-pub(crate) fn killed_by(
+/// What killed or suspends a family, if it was there and something did.
+pub(crate) fn dead_by(
     tables: &impl ReadTables,
     id: &TenantId,
     tenant: &Tenant,

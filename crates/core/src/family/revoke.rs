@@ -90,8 +90,9 @@ fn end<T: Tables, R: Replies>(
     match loaded.standing(turn.now, turn.now) {
         Standing::Gone => Done::NothingToRevoke,
         Standing::Revoked(_) => Done::Revoked { already: true },
-        // What has expired may still be asked for by a request that is judged by when it began.
-        Standing::Alive | Standing::Expired { .. } => {
+        // A suspension ends, a death doesn't. And what has expired may still be asked for by a
+        // request that is judged by when it began.
+        Standing::Alive | Standing::Suspended(_) | Standing::Expired { .. } => {
             let by = RevokedBy { cause, position: turn.position, at: turn.now, reason };
             kill(turn, id, family, &mut loaded, by);
             Done::Revoked { already: false }

@@ -16,12 +16,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Binding, PresentedToken};
 use crate::ids::{
-    ClientId, DeviceId, DurationMs, Generation, Kid, Position, RequestId, SecretDigest, SubjectId,
-    UnixMs,
+    ClientId, DeviceId, DurationMs, Generation, Kid, Position, RequestId, SecretDigest, SessionId,
+    SubjectId, UnixMs,
 };
 use crate::limits;
 use crate::reply::RevokedBy;
 use crate::roots::Roots;
+use crate::suspension::Suspended;
 
 /// What is kept of a family.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -37,17 +38,21 @@ pub(crate) struct FamilyRow {
     pub(crate) ip: Option<Arc<str>>,
     /// Its own death; cutoffs are looked up.
     pub(crate) dead: Option<RevokedBy>,
+    /// Its own suspension; those of its roots are looked up.
+    pub(crate) suspended: Option<Suspended>,
     /// Counts updates, not rotations.
     pub(crate) version: u64,
     pub(crate) subject: SubjectId,
     pub(crate) client: ClientId,
     pub(crate) device: Option<DeviceId>,
+    /// The session that it is bound to: it ends with it at the latest.
+    pub(crate) session: Option<SessionId>,
     pub(crate) binding: Binding,
     pub(crate) created: Position,
     pub(crate) created_at: UnixMs,
     /// What cutoffs compare with: never after `created`.
     pub(crate) origin: Position,
-    /// When the user's credentials were checked, if the caller said so: never before `origin`.
+    /// When the user's credentials were checked, if the caller or the session said so.
     pub(crate) authenticated_at: Option<Position>,
     pub(crate) expires_at: UnixMs,
     pub(crate) idle: DurationMs,
@@ -104,6 +109,7 @@ impl FamilyRow {
         assert!(self.ring.is_sorted_by(|new, old| new.rotated_at >= old.rotated_at));
         assert!(self.idle_expires_at <= self.expires_at, "idle outlives the family");
         assert!(self.origin <= self.created, "an origin can't come after what it made");
+        assert!(self.authenticated_at.is_none_or(|at| self.origin <= at), "an origin is oldest");
         assert!(self.head.seal.is_none() || !self.ring.is_empty(), "a seal for nobody");
     }
 
@@ -113,9 +119,10 @@ impl FamilyRow {
             subject: Some(&self.subject),
             client: Some(&self.client),
             device: self.device.as_ref(),
-            session: None,
+            session: self.session.as_ref(),
             family: None,
             origin: self.origin,
+            created: self.created,
             authenticated_at: self.authenticated_at,
         }
     }

@@ -19,6 +19,8 @@ pub(crate) enum Standing {
     Gone,
     /// One of its roots is dead.
     Revoked(RevokedBy),
+    /// It or one of its roots is suspended: that may end, and starts no retention.
+    Suspended(RevokedBy),
     /// It is past its absolute or idle expiry.
     Expired { absolute: UnixMs, idle: UnixMs },
 }
@@ -29,7 +31,7 @@ impl Standing {
         match self {
             Self::Alive => None,
             Self::Gone => Some(Refusal::NotFound),
-            Self::Revoked(by) => Some(Refusal::Revoked(by)),
+            Self::Revoked(by) | Self::Suspended(by) => Some(Refusal::Revoked(by)),
             Self::Expired { absolute, idle } => Some(Refusal::Expired { absolute, idle }),
         }
     }
@@ -43,11 +45,14 @@ pub(crate) fn standing(
     at: UnixMs,
 ) -> Standing {
     let (absolute, idle) = (row.expires_at, row.idle_expires_at);
-    let ended_at = revoked.map_or(idle, |by| by.at.min(idle));
+    let killed = revoked.filter(|by| by.is_for_ever());
+    let ended_at = killed.map_or(idle, |by| by.at.min(idle));
     if ended_at.passed(limits::RETENTION, now) {
         Standing::Gone
-    } else if let Some(by) = revoked {
+    } else if let Some(by) = killed {
         Standing::Revoked(by.clone())
+    } else if let Some(by) = revoked {
+        Standing::Suspended(by.clone())
     } else if at >= idle || at >= absolute {
         Standing::Expired { absolute, idle }
     } else {

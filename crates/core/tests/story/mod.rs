@@ -8,6 +8,9 @@
 //! rotate f.0 id=a age=5s client=web          its successor is f.1; `secret=` forges another
 //! touch f.1 · update f · revoke f · revoke-token f.0 · cut subject=alice · sweep 10
 //! reauthenticate alice                       what was authenticated before is dead
+//! session s subject=alice · touch-session s · end s · create f session=s
+//! suspend subject=alice · resume client=web · suspend family=f · suspend tenant
+//! show-session s · sessions alice max=2 after=s ended=yes · clients s
 //! key · compromise 1 · settings … · digest   maintenance
 //! acquire l by=a ttl=10s wait=5s id=x        a lock; and what else `locks` knows
 //! failover                                   lease time stood still since the last entry
@@ -21,6 +24,7 @@
 //! the read side first, and the digest is computed anew.
 
 mod locks;
+mod sessions;
 mod words;
 
 use std::collections::BTreeMap;
@@ -180,7 +184,7 @@ impl Story {
                 let keys = read::tenant_keys(&self.tables, &self.tenant).unwrap().unwrap();
                 writeln!(out, "current {}", keys.current().0).unwrap();
             }
-            _ => return None,
+            _ => return sessions::look(&self.tables, self.now, &self.tenant, words),
         }
         Some(out)
     }
@@ -229,6 +233,7 @@ impl Story {
             1 => "tenants",
             2 => "keys",
             3 => "cutoffs",
+            4 => "suspensions",
             5 => "reauthentications",
             0x40 => "families",
             0x41 => "replies",
@@ -239,6 +244,8 @@ impl Story {
             0x50 => "leases due",
             0x44 if *roster => "rosters",
             0x44 => "index",
+            0x43 => "sessions",
+            0x46 => "indexed",
             _ => "others",
         };
         let counts = counts.iter().map(|(byte, count)| format!("{}={count}", kind(byte)));
@@ -313,11 +320,25 @@ impl Story {
                 token: self.token(words),
                 client: client.unwrap_or_else(web),
             }),
-            "cut" => Operation::RevokeWhere(RevokeWhere { subject, client, device, reason }),
+            "cut" => Operation::RevokeWhere(RevokeWhere {
+                subject,
+                client,
+                device,
+                session: words.get("session").map(sessions::session),
+                reason,
+            }),
             "reauthenticate" => {
                 let subject = SubjectId::new(words.noun()).unwrap();
                 Operation::RequireReauthentication(RequireReauthentication { subject, reason })
             }
+            "session" => Operation::CreateSession(Box::new(sessions::create(words))),
+            "touch-session" => Operation::TouchSession(Box::new(sessions::touch(words))),
+            "end" => {
+                let session = sessions::session(words.noun());
+                Operation::EndSession(EndSession { session, reason })
+            }
+            "suspend" => Operation::Suspend(Suspend { what: sessions::suspendable(words), reason }),
+            "resume" => Operation::Resume(Resume { what: sessions::suspendable(words) }),
             "sweep" => {
                 let rows_max = words.noun().parse().unwrap();
                 Operation::Sweep(Sweep { rows_max })
@@ -349,6 +370,7 @@ impl Story {
             grace: words.get("grace").map(words::span),
             authenticated_at: words.get("authenticated").map(words::position),
             cap: words.cap(),
+            session: words.get("session").map(sessions::session),
         }
     }
 

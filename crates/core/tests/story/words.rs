@@ -128,6 +128,9 @@ pub fn reply(out: &mut String, reply: &Reply) {
 }
 
 fn done(out: &mut String, done: &Done) {
+    if let Some(text) = super::sessions::done(done) {
+        return writeln!(out, "{text}").unwrap();
+    }
     match done {
         Done::FamilyCreated(created) => {
             let ends = (instant(created.expires_at), instant(created.idle_expires_at));
@@ -170,12 +173,10 @@ fn rotation(out: &mut String, rotated: &Rotated) -> std::fmt::Result {
 
 pub fn refusal(out: &mut String, refusal: &Refusal) {
     match refusal {
-        Refusal::Revoked(by) => {
-            let reason = by.reason.as_ref().map(|text| format!(", reason {text}"));
-            let (cause, at) = (by.cause, place(by.position));
-            let when = instant(by.at);
-            writeln!(out, "REVOKED by {cause:?} at {at}, {when}{}", reason.unwrap_or_default())
-        }
+        Refusal::Revoked(by) => cause(out, "REVOKED", by),
+        Refusal::SessionDead { by: None } => writeln!(out, "SESSION_DEAD: there is none"),
+        Refusal::SessionDead { by: Some(by) } => cause(out, "SESSION_DEAD", by),
+        Refusal::Suspended(by) => cause(out, "SUSPENDED", by),
         Refusal::Expired { absolute, idle } => {
             writeln!(out, "EXPIRED: absolute {}, idle {}", instant(*absolute), instant(*idle))
         }
@@ -200,6 +201,13 @@ pub fn refusal(out: &mut String, refusal: &Refusal) {
     .unwrap();
 }
 
+fn cause(out: &mut String, refusal: &str, by: &RevokedBy) -> std::fmt::Result {
+    let reason = by.reason.as_ref().map(|text| format!(", reason {text}"));
+    let (cause, at) = (by.cause, place(by.position));
+    let when = instant(by.at);
+    writeln!(out, "{refusal} by {cause:?} at {at}, {when}{}", reason.unwrap_or_default())
+}
+
 fn write_reuse(out: &mut String, reuse: &Reuse) -> std::fmt::Result {
     let age = reuse.age.map_or("unknown".to_owned(), short_span);
     let known = |same: Option<bool>| match same {
@@ -215,6 +223,9 @@ fn write_reuse(out: &mut String, reuse: &Reuse) -> std::fmt::Result {
 
 pub fn event(out: &mut String, event: &Event) {
     write!(out, "  ! {} ", place(event.position)).unwrap();
+    if let Some(text) = super::sessions::event(&event.kind) {
+        return writeln!(out, "{text}").unwrap();
+    }
     match &event.kind {
         EventKind::Reuse(reuse) => {
             write!(out, "reuse, ").unwrap();
@@ -227,11 +238,12 @@ pub fn event(out: &mut String, event: &Event) {
         }
         EventKind::OldTokenInGrace => writeln!(out, "a token older than the ring, within grace"),
         EventKind::FamilyRevoked { cause } => writeln!(out, "family revoked by {cause:?}"),
-        EventKind::Cutoff { subject, client, device } => {
+        EventKind::Cutoff { subject, client, device, session } => {
             let names = [
                 ("subject", subject.as_ref().map(SubjectId::as_str)),
                 ("client", client.as_ref().map(ClientId::as_str)),
                 ("device", device.as_ref().map(DeviceId::as_str)),
+                ("session", session.as_ref().map(SessionId::as_str)),
             ];
             let named = names.into_iter().filter_map(|(kind, name)| Some((kind, name?)));
             let text: String = named.map(|(kind, name)| format!(" {kind}={name}")).collect();

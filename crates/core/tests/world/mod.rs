@@ -1,6 +1,8 @@
 //! A small world for properties: two tenants, few families, everything that can be asked of them.
 
 mod locks;
+mod sessions;
+mod steps;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,141 +17,14 @@ use jeton_core::machine::Machine;
 use jeton_core::read::{self, Judged};
 use jeton_core::reply::*;
 use jeton_core::tables::MemTables;
-use proptest::prelude::*;
+use sessions::{Ask, Sessions};
+use steps::What;
+pub use steps::{Step, lock_steps, steps};
 
 mod listing;
 
 /// When every world begins.
 pub const T0: UnixMs = UnixMs(1_800_000_000_000);
-const FAMILIES: u8 = 2;
-
-/// One thing that happens. Numbers are reduced to what there is.
-#[derive(Debug, Clone)]
-pub struct Step {
-    what: What,
-    tenant: u8,
-    family: u8,
-    /// Names of subject, client, device, binding, address.
-    who: u8,
-    /// Presented generation, counted back from the head; the last one is beyond it.
-    back: u8,
-    /// Time that passes before, in ms.
-    pause: u64,
-    /// How long the request was on its way, in ms.
-    age: u64,
-    /// A name of its own, or one out of few.
-    name: Option<u8>,
-    /// The same command once more, after this time.
-    again: Option<u64>,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum What {
-    Tenant,
-    Settings,
-    Key,
-    Compromise,
-    Create,
-    Rotate,
-    Touch,
-    Update,
-    Revoke,
-    RevokeToken,
-    Cut,
-    Acquire,
-    Renew,
-    Release,
-    Publish,
-    Withdraw,
-    ExpireLeases,
-}
-
-impl Step {
-    /// A tenant without a rotation limit and a family in it, when nothing else happens.
-    pub fn calm() -> Self {
-        let (what, tenant, family, who) = (What::Create, 0, 0, 0);
-        Self { what, tenant, family, who, back: 0, pause: 0, age: 0, name: None, again: None }
-    }
-}
-
-fn pause() -> impl Strategy<Value = u64> {
-    prop_oneof![
-        4 => 0_u64..200,
-        4 => 200_u64..4_000,
-        3 => 4_000_u64..90_000,
-        1 => 90_000_u64..1_500_000,
-        1 => 1_500_000_u64..200_000_000,
-    ]
-}
-
-fn what() -> impl Strategy<Value = What> {
-    prop_oneof![
-        1 => Just(What::Tenant),
-        1 => Just(What::Settings),
-        1 => Just(What::Key),
-        1 => Just(What::Compromise),
-        5 => Just(What::Create),
-        36 => Just(What::Rotate),
-        3 => Just(What::Touch),
-        3 => Just(What::Update),
-        1 => Just(What::Revoke),
-        1 => Just(What::RevokeToken),
-        1 => Just(What::Cut),
-        4 => lock_what(),
-    ]
-}
-
-fn lock_what() -> impl Strategy<Value = What> {
-    prop_oneof![
-        8 => Just(What::Acquire),
-        3 => Just(What::Renew),
-        3 => Just(What::Release),
-        2 => Just(What::Publish),
-        1 => Just(What::Withdraw),
-        3 => Just(What::ExpireLeases),
-    ]
-}
-
-pub fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
-    steps_of(what(), max)
-}
-
-/// Steps that are all about locks.
-pub fn lock_steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
-    steps_of(lock_what(), max)
-}
-
-fn steps_of(what: impl Strategy<Value = What>, max: usize) -> impl Strategy<Value = Vec<Step>> {
-    let who = prop_oneof![6 => Just(0_u8), 1 => any::<u8>()];
-    let back = prop_oneof![4 => Just(0_u8), 3 => Just(1_u8), 3 => any::<u8>()];
-    let age = prop_oneof![4 => Just(0_u64), 2 => 0_u64..40_000, 1 => 0_u64..700_000];
-    let name = prop_oneof![6 => Just(None), 1 => (0_u8..4).prop_map(Some)];
-    let again =
-        prop_oneof![3 => Just(None), 1 => Just(Some(0)), 1 => (0_u64..700_000).prop_map(Some)];
-    let step = (
-        what,
-        prop_oneof![5 => Just(0_u8), 1 => Just(1_u8)],
-        0..FAMILIES,
-        who,
-        back,
-        pause(),
-        age,
-        name,
-        again,
-    )
-        .prop_map(|(what, tenant, family, who, back, pause, age, name, again)| Step {
-            what,
-            tenant,
-            family,
-            who,
-            back,
-            pause,
-            age,
-            name,
-            again,
-        });
-    prop::collection::vec(step, 1..max)
-}
 
 /// What entries answered.
 #[derive(Default)]
@@ -196,6 +71,9 @@ struct Known {
     tokens: Vec<SecretDigest>,
     /// Position of whatever killed it first.
     dead: Option<Position>,
+    /// The session that it is bound to.
+    session: Option<SessionId>,
+    authenticated_at: Option<Position>,
 }
 
 pub struct World {
@@ -213,6 +91,7 @@ pub struct World {
     locks: locks::Locks,
     /// How often a family was made anew.
     lives: BTreeMap<(u8, u8), u8>,
+    sessions: Sessions,
 }
 
 impl Default for World {
@@ -228,6 +107,7 @@ impl Default for World {
             leased: DurationMs(0),
             locks: locks::Locks::default(),
             lives: BTreeMap::new(),
+            sessions: Sessions::default(),
         };
         for tenant in 0..2 {
             let settings = TenantSettings { rotations_per_s: 0, ..TenantSettings::default() };
@@ -290,6 +170,14 @@ impl World {
             What::Create if alive && step.who & 1 == 0 => What::Rotate,
             what => what,
         }
+    }
+
+    /// The session that a new family is bound to: one that lives, mostly.
+    fn bound(&self, step: &Step) -> Option<SessionId> {
+        let session = sessions::session_id(step);
+        let view = read::session(&self.tables, self.now, &tenant_id(step.tenant), &session);
+        let alive = view.unwrap().is_ok_and(|view| view.dead.is_none());
+        (alive || step.back % 16 == 15).then_some(session)
     }
 
     fn token(&self, step: &Step) -> PresentedToken {
@@ -358,6 +246,7 @@ impl World {
                 authenticated_at: (step.who & 64 != 0)
                     .then(|| Position::new(0, LogIndex(u64::from(step.who)), 0)),
                 cap: cap(step),
+                session: self.bound(step),
             })),
             What::Rotate => Operation::Rotate(Box::new(Rotate {
                 token: self.token(step),
@@ -383,6 +272,7 @@ impl World {
                 subject: (step.back & 1 == 0).then_some(subject),
                 client: (step.back & 2 != 0).then_some(client),
                 device: (step.back & 4 != 0).then_some(device),
+                session: (step.back & 24 == 24).then(|| sessions::session_id(step)),
                 reason: None,
             }),
             What::Acquire
@@ -391,6 +281,7 @@ impl World {
             | What::Publish
             | What::Withdraw
             | What::ExpireLeases => self.lock_operation(step, what),
+            What::Session(ask) => sessions::operation(ask, step, family),
         }
     }
 
@@ -482,12 +373,15 @@ impl World {
         let position = self.machine.meta().position;
         match (&command.operation, &reply.outcome) {
             (Operation::CreateFamily(wish), Ok(_)) if reply.position == position => {
-                let origin = wish.authenticated_at.unwrap_or(position);
+                let of_session = self.origin_of(step.tenant, wish.session.as_ref());
+                let authenticated_at = wish.authenticated_at.into_iter().chain(of_session).min();
+                let origin = authenticated_at.unwrap_or(position);
                 let device = wish.device.as_ref().map(ToString::to_string);
                 let who = (wish.subject.to_string(), wish.client.to_string(), device);
-                let tokens = vec![wish.digest];
+                let (tokens, session) = (vec![wish.digest], wish.session.clone());
                 self.check_cap(step.tenant, wish, reply);
-                self.known.insert(key, Known { origin, who, tokens, dead: None });
+                let known = Known { origin, who, tokens, dead: None, session, authenticated_at };
+                self.known.insert(key, known);
             }
             (Operation::RevokeWhere(wish), Ok(_)) if reply.position == position => {
                 self.cut(step.tenant, wish, position);
@@ -525,6 +419,7 @@ impl World {
             let alive = view.is_ok_and(|view| view.dead.is_none());
             assert!(!(dead && alive), "what was revoked stays so");
         }
+        self.check_sessions(step, command, reply);
     }
 
     fn cut(&mut self, tenant: u8, wish: &RevokeWhere, position: Position) {
@@ -532,11 +427,13 @@ impl World {
             let (subject, client, device) = &known.who;
             let hit = wish.subject.as_ref().is_none_or(|name| name.as_str() == subject)
                 && wish.client.as_ref().is_none_or(|name| name.as_str() == client)
-                && wish.device.as_ref().is_none_or(|name| Some(name.as_str()) == device.as_deref());
+                && wish.device.as_ref().is_none_or(|name| Some(name.as_str()) == device.as_deref())
+                && wish.session.as_ref().is_none_or(|name| known.session.as_ref() == Some(name));
             if hit && known.origin < position {
                 known.dead = known.dead.or(Some(position));
             }
         }
+        self.cut_where(tenant, wish, position);
     }
 
     /// All that reads show.
@@ -568,6 +465,12 @@ impl World {
             What::Publish,
             What::Withdraw,
             What::ExpireLeases,
+            What::Session(Ask::Create),
+            What::Session(Ask::Touch),
+            What::Session(Ask::End),
+            What::Session(Ask::Suspend),
+            What::Session(Ask::Resume),
+            What::Session(Ask::Reauthenticate),
         ];
         let mut commands = Vec::new();
         for what in all {
@@ -583,6 +486,11 @@ impl World {
                 }
                 Operation::Acquire(wish) => wish.wait.0 = generation.min(limits::LOCK_WAIT_MAX.0),
                 Operation::Release(wish) => wish.lease.fence = Fence(generation),
+                Operation::CreateSession(wish) => {
+                    wish.lifetime = Some(DurationMs(generation));
+                    wish.idle = Some(DurationMs(generation));
+                    wish.authenticated_at = Some(Position(generation));
+                }
                 Operation::SetTenant(wish) => {
                     wish.changes.family_lifetime_max = Some(limits::FAMILY_LIFETIME_MAX);
                     wish.changes.rotation_burst = Some(generation as u32);

@@ -206,6 +206,7 @@ impl Family {
             grace: None,
             authenticated_at: None,
             cap: None,
+            session: None,
         })))
     }
 

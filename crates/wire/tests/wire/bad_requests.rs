@@ -100,6 +100,7 @@ table! { a_bad_creation_is_told_which_field: CreateFamily of samples::create_fam
     |r| r.subject.clear() => "subject", "is empty";
     |r| r.client = long(1_000) => "client", "1000 bytes";
     |r| r.device = "\u{7f}".into() => "device", "control character";
+    |r| r.session = long(257) => "session", "257 bytes: the limit is 256";
     |r| r.ip = "10.0.0.1\0".into() => "ip", "control character";
     |r| r.payload = zeros(64 * 1024 + 1)
         => "payload", "65537 bytes: the limit is 65536";
@@ -144,7 +145,7 @@ table! { a_bad_question_is_told_which_field: GetFamily of samples::get_family();
 }
 
 table! { a_bad_revocation_is_told_which_field: RevokeWhere of samples::revoke_where(false);
-    |r| { r.subject.clear(); r.device.clear(); }
+    |r| { r.subject.clear(); r.device.clear(); r.session.clear(); }
         => "whole_tenant", "nothing is named";
     |r| r.whole_tenant = true => "whole_tenant", "leave one of them out";
     |r| r.reason = long(257) => "reason", "257 bytes: the limit is 256";

@@ -41,13 +41,12 @@ fn what_clients_may_not_send_has_no_request() {
     assert!(encode::operation(&asked).is_none());
 }
 
+fn by(cause: RevocationCause) -> RevokedBy {
+    RevokedBy { cause, position: Position(40), at: UnixMs(4), reason: Some("stolen".into()) }
+}
+
 fn revoked() -> Refusal {
-    Refusal::Revoked(RevokedBy {
-        cause: RevocationCause::Cutoff,
-        position: Position(40),
-        at: UnixMs(4),
-        reason: Some("stolen".into()),
-    })
+    Refusal::Revoked(by(RevocationCause::Cutoff))
 }
 
 fn reused() -> Refusal {
@@ -79,6 +78,10 @@ fn refusals() -> Vec<Refusal> {
         Refusal::LimitReached { limit: "TENANTS_MAX".into(), max: 4_096 },
         Refusal::Spent { head: Generation(8) },
         Refusal::CapReached { max: 3 },
+        Refusal::SessionDead { by: None },
+        Refusal::SessionDead { by: Some(by(RevocationCause::Session)) },
+        Refusal::Revoked(by(RevocationCause::Reauthentication)),
+        Refusal::Suspended(by(RevocationCause::Suspension)),
     ]
 }
 
@@ -220,6 +223,7 @@ pub fn view(dead: Option<Refusal>) -> FamilyView {
         subject: samples::subject(),
         client: samples::client(),
         device: Some(samples::device()),
+        session: Some(samples::session()),
         binding: samples::binding(),
         ip: Some("192.0.2.1".into()),
         attributes: vec![("a".into(), "1".into()), ("b".into(), "2".into())],
@@ -229,6 +233,7 @@ pub fn view(dead: Option<Refusal>) -> FamilyView {
         created: Position(5),
         created_at: UnixMs(6),
         origin: Position(4),
+        authenticated_at: Some(Position(4)),
         rotated_at: UnixMs(8),
         expires_at: UnixMs(9),
         idle_expires_at: UnixMs(10),

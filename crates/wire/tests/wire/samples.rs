@@ -11,7 +11,7 @@ use jeton_core::command::{
 };
 use jeton_core::ids::{
     ClientId, DeviceId, DurationMs, FamilyId, Generation, Kid, Mac, Position, RequestId,
-    SecretDigest, SubjectId, TenantId,
+    SecretDigest, SessionId, SubjectId, TenantId,
 };
 use jeton_core::read::{FamilyCursor, FamilyQuery};
 use jeton_wire::decode::{Asked, Consistency, Query, Read, Write};
@@ -31,6 +31,10 @@ pub fn device() -> DeviceId {
 
 pub fn subject() -> SubjectId {
     SubjectId::new("alice").expect("a good id")
+}
+
+pub fn session() -> SessionId {
+    SessionId::new("08a5019c-17e1-4977-8f42-65a12843ea02").expect("a good id")
 }
 
 pub fn token() -> PresentedToken {
@@ -84,6 +88,7 @@ pub fn create_family() -> Asked {
             scope: CapScope::SubjectClient,
             policy: CapPolicy::EvictOldest,
         }),
+        session: Some(session()),
     };
     write(Operation::CreateFamily(Box::new(create)), None)
 }
@@ -120,6 +125,7 @@ pub fn revoke_where(whole_tenant: bool) -> Asked {
         subject: (!whole_tenant).then(subject),
         client: None,
         device: (!whole_tenant).then(device),
+        session: (!whole_tenant).then(session),
         reason: Some("stolen".into()),
     };
     write(Operation::RevokeWhere(revoke), None)
