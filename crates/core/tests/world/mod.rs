@@ -298,7 +298,7 @@ impl World {
             command.request.as_mut().unwrap().age.0 += later;
             let goes_on = locks::goes_on(&command.operation);
             let again = self.judge_and_enter(step, &Arc::new(command));
-            // A name that an old step used, too, may have been answered out of a memory that is gone.
+            // What a name recalled may be an old step's answer, and forgotten meanwhile.
             let kept = self.now < replies[0].at.plus(DurationMs(2 * limits::REQUEST_TTL.0));
             if (later == 0 || replies[0].outcome.is_ok()) && !goes_on && kept {
                 assert_eq!(self.tables, before, "a retry changes nothing: {step:?}");
