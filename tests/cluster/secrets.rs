@@ -5,8 +5,33 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use jeton_client::{Cut, RefreshToken, Rotation};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::world::{PATIENCE, World, own};
+
+/// Of the client below.
+const OAUTH_SECRET: &str = "web-secret-0123456789abcdef";
+/// What every node is told of it.
+const OAUTH_CLIENTS: &str = "[{ id = \"web\", tenant = \"acme\", revoke = \"own\", introspect = \
+    \"own\", secret_sha256 = \
+    \"c96d2e36ea6e85281f3a009aca5fb1de0efeda42381c9068f4dbc9528e0541d7\" }]";
+
+/// Asks a node about a token as an OAuth client does; gives back all that it answered.
+async fn oauth(world: &World, path: &str, token: &str) -> Result<String> {
+    let body = format!("token={token}&client_id=web&client_secret={OAUTH_SECRET}");
+    let request = format!(
+        "POST /oauth2/{path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\nContent-Type: \
+         application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(&world.cluster.endpoints()[1]).await?;
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    timeout(PATIENCE, stream.read_to_string(&mut answer)).await??;
+    Ok(answer)
+}
 
 /// The secret's place in a decoded token: version, kid, tenant tag, family, generation before it.
 const SECRET_AT: usize = 1 + 2 + 4 + 16 + 8;
@@ -75,7 +100,9 @@ impl Search {
 
 #[tokio::test]
 async fn a_dump_of_everything_holds_no_token() -> Result<()> {
-    let mut world = World::new(&["--log-filter", "debug,sled=info,h2=info,hyper=info"]).await?;
+    let filter = "debug,sled=info,h2=info,hyper=info";
+    let flags = ["--log-filter", filter, "--gateway-clients", OAUTH_CLIENTS];
+    let mut world = World::new(&flags).await?;
     let tenant = world.tenant()?;
     let mut tokens = Vec::new();
     for family in world.families("alice", 3).await? {
@@ -91,6 +118,13 @@ async fn a_dump_of_everything_holds_no_token() -> Result<()> {
         // Once more, so that a replay's seal is on its way, too.
         tenant.rotate(&tokens[tokens.len() - 2].clone(), own(), PATIENCE).await?;
     }
+    // Through OAuth's endpoints whole tokens come into a node, beside a client's secret.
+    for (path, token) in [("introspect", &tokens[1]), ("revoke", &tokens[20])] {
+        let exposed = token.expose();
+        let answer = oauth(&world, path, exposed.expose()).await?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer}");
+        ensure!(!answer.contains("jrt_"), "{path} repeats the token");
+    }
     tenant.revoke_token(&tokens[0], crate::world::CLIENT, PATIENCE).await?;
     tenant.revoke_where(Cut::of_subject("alice"), PATIENCE).await?;
     for node in 0..world.cluster.len() {
@@ -103,7 +137,8 @@ async fn a_dump_of_everything_holds_no_token() -> Result<()> {
     let files = files(&dir)?;
     let names: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
     ensure!(names.iter().any(|name| name.contains("base")), "no base file among {names:?}");
-    let tokens = Search::new(tokens.iter().flat_map(needles));
+    let secret = OAUTH_SECRET.as_bytes().to_vec();
+    let tokens = Search::new(tokens.iter().flat_map(needles).chain([secret]));
     // The search finds what is there: the nodes' files do name the subject.
     let subject = Search::new([b"alice".to_vec()].into_iter());
     let (mut searched, mut named) = (0, false);

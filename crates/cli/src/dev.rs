@@ -9,6 +9,7 @@ use jeton_client::admin::SettingsChange;
 use jeton_client::{Client, Config as ClientConfig, Error};
 use jeton_server::StartError;
 use jeton_server::config::Layers;
+use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep};
 
 use crate::exit::Exit;
@@ -16,6 +17,8 @@ use crate::server::serve;
 
 /// The tenant that every command works in unless told otherwise.
 const TENANT: &str = "default";
+/// The client of OAuth's endpoints; its secret is another one at each start.
+const OAUTH_CLIENT: &str = "dev";
 /// How long the node may take to serve.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
@@ -48,7 +51,11 @@ pub async fn run(args: DevArgs) -> anyhow::Result<Exit> {
         args.listen.clone()
     };
     let peers = jeton_harness::ports::free_address()?.to_string();
+    let secret = random_secret()?;
+    let clients = gateway_clients(&secret);
     let flags = [
+        ("gateway-clients", clients.as_str()),
+        ("reflection", "true"),
         ("data-dir", data_dir.as_str()),
         ("client-listen", &listen),
         ("peer-listen", &peers),
@@ -60,7 +67,7 @@ pub async fn run(args: DevArgs) -> anyhow::Result<Exit> {
     jeton_server::logging::init(&config).map_err(StartError::from)?;
     let greeting = tokio::spawn(async move {
         match prepare(&listen).await {
-            Ok(()) => greet(&listen, &data_dir, args.data_dir.is_none()),
+            Ok(()) => greet(&listen, &data_dir, args.data_dir.is_none(), &secret),
             Err(error) => eprintln!("the tenant {TENANT:?} could not be made: {error:#}"),
         }
     });
@@ -85,7 +92,27 @@ async fn prepare(endpoint: &str) -> anyhow::Result<()> {
     }
 }
 
-fn greet(endpoint: &str, data_dir: &str, temporary: bool) {
+/// 256 random bits, in hexadecimal digits.
+fn random_secret() -> anyhow::Result<String> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|_| anyhow::anyhow!("the system gives no randomness"))?;
+    Ok(hex(&bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The setting that lets [`OAUTH_CLIENT`] revoke and introspect whatever there is.
+fn gateway_clients(secret: &str) -> String {
+    let hash = hex(&Sha256::digest(secret));
+    format!(
+        "[{{ id = \"{OAUTH_CLIENT}\", tenant = \"{TENANT}\", secret_sha256 = \"{hash}\", \
+         revoke = \"any\", introspect = \"any\" }}]"
+    )
+}
+
+fn greet(endpoint: &str, data_dir: &str, temporary: bool, secret: &str) {
     let endpoint_flag = if endpoint == crate::args::default_endpoint() {
         String::new()
     } else {
@@ -99,6 +126,11 @@ fn greet(endpoint: &str, data_dir: &str, temporary: bool) {
          \x20 jeton token create{endpoint_flag} --subject alice --client web\n\
          \x20 jeton token rotate{endpoint_flag} --client web <TOKEN>   twice: one successor\n\
          \x20 jeton revoke{endpoint_flag} --subject alice\n\
-         \x20 jeton token validate{endpoint_flag} <TOKEN>"
+         \x20 jeton token validate{endpoint_flag} <TOKEN>\n\
+         \n\
+         OAuth (RFC 7009, RFC 7662), as the client {OAUTH_CLIENT}, until it stops:\n\
+         \x20 SECRET={secret}\n\
+         \x20 curl -u {OAUTH_CLIENT}:$SECRET -d token=<TOKEN> http://{endpoint}/oauth2/introspect\n\
+         \x20 curl -u {OAUTH_CLIENT}:$SECRET -d token=<TOKEN> http://{endpoint}/oauth2/revoke"
     );
 }

@@ -35,7 +35,7 @@ use crate::connections;
 use crate::desk::Desk;
 use crate::events::LoggedEvents;
 use crate::health;
-use crate::http::{Loopback, Port, Shared, Web};
+use crate::http::{Clients, Loopback, Port, Shared, Web};
 use crate::metrics::Metrics;
 use crate::routes::Routes;
 use crate::service::cluster::Cluster;
@@ -226,10 +226,12 @@ impl App {
             config.connections_max,
             desk.metrics.connections.clone(),
         );
+        let reflection = config.reflection.then(crate::http::reflection);
         let web = Web::new(Shared {
             desk,
             started: self.started,
             grpc: Loopback::new(grpc.clone()),
+            clients: Clients::new(config.gateway_clients),
             json_bytes_max: bytes_max,
         });
         Server::builder()
@@ -243,7 +245,7 @@ impl App {
             .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
             // Calls have deadlines of their own; this ends those whose body never comes.
             .timeout(Duration::from_millis(DEADLINE_MS_MAX))
-            .serve_with_incoming_shutdown(Port { grpc, web }, incoming, closed)
+            .serve_with_incoming_shutdown(Port { grpc, web, reflection }, incoming, closed)
             .await
     }
 }

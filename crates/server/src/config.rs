@@ -9,6 +9,7 @@
 //! anything is opened, and all faults are told at once.
 
 mod check;
+mod gateway;
 mod layers;
 mod setting;
 
@@ -16,6 +17,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 pub use check::Fault;
+pub use gateway::{GatewayClient, Reach, SecretHash};
 pub use layers::{ConfigError, Layers};
 pub use setting::{LogFormat, Setting, SettingError};
 
@@ -170,6 +172,16 @@ settings! {
     /// How long a stopping node waits for what is outstanding, in milliseconds.
     /// Default 5000, at most 600000.
     drain_ms: u64 = 5_000;
+
+    /// Clients of POST /oauth2/revoke and /oauth2/introspect: { id = "web", tenant = "acme",
+    /// secret_sha256 = "64 hexadecimal digits", revoke = "own", introspect = "any" }.
+    /// Default []. "own": tokens issued to it; "any": all of its tenant; "none" if left out.
+    /// Secrets are random, 128 bits or more: only their SHA-256 stands here. At most 1000.
+    gateway_clients: Vec<GatewayClient> = Vec::new();
+
+    /// Serve gRPC server reflection, so that tools find services and messages by themselves.
+    /// Default false; `jeton dev` turns it on.
+    reflection: bool = false;
 
     /// What is logged: levels, by target if you like ("info,jeton_raft=debug"). Default "info".
     /// What openraft says, but for warnings, comes only if it is named ("info,openraft=info").

@@ -4,7 +4,7 @@
 //! ```text
 //!  request ─▶ Port ─┬─ content-type application/grpc… ─▶ Routes (gRPC)
 //!                   └─ else ─▶ Web ─┬─ /livez /readyz /metrics
-//!                                   ├─ /oauth2/…           ─▶ desk
+//!                                   ├─ /oauth2/…              ─▶ desk
 //!                                   └─ /v1/{service}/{method} ─▶ the same Routes, in-process
 //! ```
 //!
@@ -14,6 +14,7 @@
 
 mod body;
 mod json;
+mod oauth;
 mod probes;
 mod problem;
 mod services;
@@ -29,21 +30,37 @@ use tonic_health::pb::health_server::Health;
 
 use crate::routes::Routes;
 pub(crate) use json::Loopback;
+pub(crate) use oauth::Clients;
 pub(crate) use web::{Shared, Web};
 
 /// What calls of gRPC begin their content type with.
 const GRPC: &[u8] = b"application/grpc";
 
+/// Where reflection is asked for.
+const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/";
+
+/// gRPC server reflection: what the descriptors say, for tools.
+pub(crate) fn reflection() -> Loopback {
+    let service = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(jeton_wire::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1();
+    Loopback::new(service.expect("the build wrote these descriptors"))
+}
+
 /// Everything that the client port serves.
 pub(crate) struct Port<H> {
     pub(crate) grpc: Routes<H>,
     pub(crate) web: Web,
+    /// Server reflection, if it is wanted.
+    pub(crate) reflection: Option<Loopback>,
 }
 
 // Not derived: a health service need not be cloned for it.
 impl<H> Clone for Port<H> {
     fn clone(&self) -> Self {
-        Self { grpc: self.grpc.clone(), web: self.web.clone() }
+        let (web, reflection) = (self.web.clone(), self.reflection.clone());
+        Self { grpc: self.grpc.clone(), web, reflection }
     }
 }
 
@@ -58,10 +75,14 @@ impl<H: Health> Service<http::Request<Body>> for Port<H> {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let content_type = request.headers().get(http::header::CONTENT_TYPE);
-        if content_type.is_some_and(|text| text.as_bytes().starts_with(GRPC)) {
-            self.grpc.call(request)
-        } else {
-            self.web.call(request)
+        if !content_type.is_some_and(|text| text.as_bytes().starts_with(GRPC)) {
+            return self.web.call(request);
+        }
+        match &mut self.reflection {
+            Some(reflection) if request.uri().path().starts_with(REFLECTION) => {
+                reflection.call(request)
+            }
+            _ => self.grpc.call(request),
         }
     }
 }

@@ -5,4 +5,4 @@ pub(crate) mod pipeline;
 pub(crate) mod revocation;
 pub(crate) mod tenants;
 pub(crate) mod token;
-mod unary;
+pub(crate) mod unary;

@@ -50,6 +50,9 @@ impl Config {
         if self.data_dir.as_os_str().is_empty() {
             faults.add("data_dir", "is empty: name a directory");
         }
+        for problem in super::gateway::problems(&self.gateway_clients) {
+            faults.add("gateway_clients", problem);
+        }
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log_filter) {
             let problem =
                 format!("is no filter ({error}): try \"info\" or \"info,jeton_raft=debug\"");

@@ -98,6 +98,20 @@ macro_rules! integers {
 }
 integers!(u64, u32, usize);
 
+impl Setting for bool {
+    fn from_toml(value: &toml::Value) -> Result<Self, SettingError> {
+        value.as_bool().ok_or_else(|| SettingError { want: "true or false", found: found(value) })
+    }
+
+    fn from_text(text: &str) -> Result<Self, SettingError> {
+        text.parse().map_err(|_| SettingError { want: "true or false", found: quoted(text) })
+    }
+
+    fn to_toml(&self) -> String {
+        self.to_string()
+    }
+}
+
 macro_rules! texts {
     ($($type:ty, $want:literal, $show:expr;)*) => {$(
         impl Setting for $type {

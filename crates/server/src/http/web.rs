@@ -12,6 +12,7 @@ use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
 
 use super::json::{self, Loopback};
+use super::oauth::{self, Clients};
 use super::problem::Problem;
 use super::{probes, services};
 use crate::desk::Desk;
@@ -23,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) started: UnixMs,
     /// The services behind JSON.
     pub(crate) grpc: Loopback,
+    /// Who may use OAuth's endpoints.
+    pub(crate) clients: Clients,
     /// Largest JSON body, in bytes.
     pub(crate) json_bytes_max: usize,
 }
@@ -40,7 +43,11 @@ impl Web {
         let mut router = Router::new()
             .route("/livez", get(probes::live))
             .route("/readyz", get(probes::ready))
-            .route("/metrics", get(probes::metrics));
+            .route("/metrics", get(probes::metrics))
+            .route("/oauth2/revoke", post(oauth::revoke))
+            .route("/oauth2/introspect", post(oauth::introspect))
+            .route("/t/{tenant}/oauth2/revoke", post(oauth::revoke))
+            .route("/t/{tenant}/oauth2/introspect", post(oauth::introspect));
         for (path, method) in services::methods() {
             let (grpc, bytes_max) = (shared.grpc.clone(), shared.json_bytes_max);
             let answer =

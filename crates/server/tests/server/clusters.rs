@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 
+use jeton_server::Config;
 use jeton_wire::pb::v1;
 
 use crate::rig::{Rig, config, rotated, soon};
@@ -14,6 +15,11 @@ fn free_addresses(count: usize) -> Vec<String> {
 }
 
 async fn three() -> Vec<Rig> {
+    three_with(|config| config).await
+}
+
+/// The same, each with its configuration changed.
+pub async fn three_with(change: fn(Config) -> Config) -> Vec<Rig> {
     let peers = free_addresses(3);
     let starting: Vec<_> = peers
         .iter()
@@ -23,7 +29,7 @@ async fn three() -> Vec<Rig> {
             config.peer_listen = own.parse().expect("an address");
             config.bootstrap_expect = 3;
             config.join = peers.clone();
-            tokio::spawn(Rig::start_with(dir, config))
+            tokio::spawn(Rig::start_with(dir, change(config)))
         })
         .collect();
     let mut rigs = Vec::new();

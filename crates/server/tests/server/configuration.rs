@@ -73,6 +73,8 @@ fn values_of_the_wrong_type_say_what_they_must_be() {
         ("join = \"a:1\"", "an array of strings"),
         ("join = [1]", "an array of strings"),
         ("log_format = \"xml\"", "\"text\" or \"json\""),
+        ("reflection = \"yes\"", "true or false"),
+        ("gateway_clients = [{ id = \"a\" }]", "an array of tables { id, tenant,"),
         ("data_dir = []", "a path as a string"),
     ] {
         let told = error(&file(text));
@@ -115,6 +117,11 @@ fn values_out_of_bounds_are_all_told_at_once() {
         ("calls_per_connection_max = 0", "at least 1"),
         ("pipeline_outstanding_max = 0", "at least 1"),
         ("message_bytes_max = 1024", "at least 131072"),
+        (
+            "[[gateway_clients]]\nid = \"a\"\ntenant = \"t\"\nsecret_sha256 = \
+             \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"",
+            "gateway_clients entry 1: may do nothing",
+        ),
         ("drain_ms = 600001", "at most 600000"),
         ("data_dir = \"\"", "data_dir is empty"),
         ("log_filter = \"a=b=c\"", "log_filter is no filter"),

@@ -1,8 +1,11 @@
 //! `/livez`, `/readyz` and `/metrics`.
 
-use jeton_server::metrics::list::{METRICS, reference};
+use std::time::Duration;
 
-use crate::rig::{Rig, id, soon};
+use jeton_server::metrics::list::{METRICS, reference};
+use tokio::time::Instant;
+
+use crate::rig::{PATIENCE, Rig, id, soon};
 use crate::web::{get, request};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -15,6 +18,24 @@ async fn a_node_that_serves_is_live_and_ready() {
     let head = request(rig.addr, "HEAD", "/livez", &[], b"").await;
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     rig.stop().await;
+}
+
+/// A node that lost its quorum says so within a few elections, and why.
+pub async fn says_not_ready(rig: &Rig) {
+    let until = Instant::now() + PATIENCE;
+    let answer = loop {
+        let answer = get(rig.addr, "/readyz").await;
+        if answer.status != 200 {
+            break answer;
+        }
+        assert!(Instant::now() < until, "it never noticed");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert_eq!(answer.status, 503);
+    assert!(answer.body.starts_with("not ready: "), "{answer:?}");
+    let ready = "jeton_ready 0";
+    let page = get(rig.addr, "/metrics").await.body;
+    assert!(page.lines().any(|line| line == ready), "{page}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
