@@ -98,6 +98,7 @@ impl Tenant {
             authenticated_at: rest.authenticated_at,
             cap: rest.cap,
             session: rest.session,
+            code: None,
         };
         let name = self.name(None)?;
         let make = || Request::CreateFamily(encode::create_family(&self.tenant, name, &create));

@@ -4,6 +4,7 @@
 //! Variants are only ever appended (bincode numbers them), and golden files pin their bytes.
 
 mod lease;
+mod record;
 mod session;
 
 use std::sync::Arc;
@@ -17,6 +18,11 @@ use crate::ids::{
 };
 
 pub use lease::{Acquire, LeaseName, Publish, Release, Renew, Withdraw};
+pub use record::{
+    AttemptLimits, CollectExpired, Consume, DeleteRecord, DeleteRecords, LookUpRecord, OnExpiry,
+    Precondition, PutRecord, PutWhen, RecordKindSettings, RecordName, RecordRoots, SeenOnce,
+    SetRecordKind,
+};
 pub use session::{CreateSession, EndSession, Resume, Suspend, Suspendable, TouchSession};
 
 /// One entry of the Raft log: many commands under one stamp.
@@ -115,6 +121,22 @@ pub enum Operation {
     Suspend(Suspend),
     /// Ends that while.
     Resume(Resume),
+    /// Says what holds for all records of a kind.
+    SetRecordKind(SetRecordKind),
+    /// Creates or replaces a record.
+    PutRecord(Box<PutRecord>),
+    /// Looks up a record in a kind that counts misses.
+    LookUpRecord(LookUpRecord),
+    /// Deletes a record. That it was consumed is still known.
+    DeleteRecord(DeleteRecord),
+    /// Deletes all records that have an index key, in one row.
+    DeleteRecords(DeleteRecords),
+    /// Deletes records that were kept after they expired.
+    CollectExpired(CollectExpired),
+    /// Takes a record's value, once in the world.
+    Consume(Box<Consume>),
+    /// Says whether a proof is shown for the first time.
+    SeenOnce(SeenOnce),
 }
 
 /// See [`Operation::CreateTenant`].
@@ -304,6 +326,9 @@ pub struct CreateFamily {
     pub cap: Option<FamilyCap>,
     /// The session that it is bound to, and ends with at the latest.
     pub session: Option<SessionId>,
+    /// The code that it is made from: consumed in the same command, or no family is made. The
+    /// family that is kept with it is this one, whatever [`Consume::family`] says.
+    pub code: Option<Box<Consume>>,
 }
 
 /// The most families that may live at once, judged when one more is created.

@@ -15,6 +15,9 @@ use crate::family;
 use crate::ids::{DurationMs, UnixMs};
 use crate::keys::{self, kind};
 use crate::limits;
+use crate::record::attempts::Misses;
+use crate::record::reclaim;
+use crate::record::seen::Seen;
 use crate::reply::{Done, Refusal, Replies};
 use crate::request::Remembered;
 use crate::revocation::Cutoff;
@@ -53,13 +56,25 @@ pub(crate) fn sweep<T: Tables, R: Replies>(
         (keys::expiry_from(UnixMs(0)), keys::expiry_from(turn.now.plus(DurationMs(1))));
     // One more than may be visited tells whether there is more to do.
     let mut due = turn.tables.scan(&from, &to, rows_max as usize + 1)?;
-    let more = due.len() > rows_max as usize;
+    let mut more = due.len() > rows_max as usize;
     due.truncate(rows_max as usize);
     let (mut visited, mut reclaimed) = (0, 0);
     for (entry, value) in &due {
         visited += 1;
+        let target = keys::expiry_target(entry);
+        // These have rows beside them, and a cut has as many as there are.
+        if let Some(target) = target.filter(|at| matches!(at[0], kind::RECORD | kind::RECORD_CUT)) {
+            let visit = reclaim::visit(turn, entry, target)?;
+            visited += visit.looked;
+            reclaimed += visit.reclaimed;
+            if visit.looked > 0 && visited >= rows_max {
+                more = true;
+                break;
+            }
+            continue;
+        }
         turn.delete(entry, value);
-        let Some(target) = keys::expiry_target(entry) else { continue };
+        let Some(target) = target else { continue };
         let Some(row) = turn.tables.get(target)? else { continue };
         match fate(turn, target, &row)? {
             Fate::Remove => {
@@ -97,6 +112,8 @@ fn fate<T: Tables, R: Replies>(
             let changed = session::tidy(&mut row, turn.now).then(|| encode(&row));
             return Ok(Fate::Later(session::next_visit(&row, turn.now), changed));
         }
+        kind::ATTEMPTS => decode_row::<Misses>(row)?.ends_at,
+        kind::SEEN => decode_row::<Seen>(row)?.expires_at,
         other => unreachable!("no row of kind {other} is ever scheduled"),
     };
     Ok(if turn.now >= ends_at { Fate::Remove } else { Fate::Later(ends_at, None) })

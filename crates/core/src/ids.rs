@@ -253,6 +253,20 @@ byte_id!(
 );
 debug_as_display!(FamilyId, RequestId, ClusterId);
 
+text_id!(
+    /// A kind of records: authorization codes, pushed requests, clients, …
+    RecordKind, "record kind"
+);
+text_id!(
+    /// Who issued a proof (`iss`, RFC 7519 §4.1.1).
+    IssuerId, "issuer"
+);
+
+/// Digest of what names a record, or of what is compared: first 16 bytes of a SHA-256, or of an
+/// HMAC if the plain text could be guessed. It can't be printed: a digest of a code finds it.
+#[derive(Clone, Copy, Eq, PartialOrd, Ord)]
+pub struct KeyDigest(pub [u8; 16]);
+
 /// First 16 bytes of the SHA-256 of a token's secret. It can't be printed: logs never hold one.
 #[derive(Clone, Copy, Eq)]
 pub struct SecretDigest(pub [u8; 16]);
@@ -295,7 +309,7 @@ macro_rules! hidden_bytes {
         }
     )*};
 }
-hidden_bytes!(SecretDigest, Mac);
+hidden_bytes!(SecretDigest, Mac, KeyDigest);
 
 /// Number of a tenant's key. Keys are only ever added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

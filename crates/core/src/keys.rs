@@ -8,6 +8,8 @@
 //! unambiguous. Kinds below [`crate::tables::PINNED_END`] are kept in memory by the store. Rows
 //! that belong to no tenant carry the length 0, which no tenant has.
 
+pub(crate) mod record;
+
 use crate::ids::{
     FamilyId, LeaseMs, LockName, Position, RequestId, SessionId, SubjectId, TenantId, UnixMs,
 };
@@ -25,12 +27,24 @@ pub(crate) mod kind {
     pub(crate) const SUSPENSION: u8 = 0x04;
     /// The newest call for authentication anew, of a subject. Pinned.
     pub(crate) const REAUTHENTICATION: u8 = 0x05;
+    /// A cut on an index key of records, until the sweep has seen to it. Pinned.
+    pub(crate) const RECORD_CUT: u8 = 0x08;
+    /// The settings of a kind of records. Pinned.
+    pub(crate) const RECORD_KIND: u8 = 0x09;
     /// A family of refresh tokens.
     pub(crate) const FAMILY: u8 = 0x40;
     /// A remembered reply.
     pub(crate) const REPLY: u8 = 0x41;
     /// An entry of the expiry index.
     pub(crate) const EXPIRY: u8 = 0x42;
+    /// A record.
+    pub(crate) const RECORD: u8 = 0x47;
+    /// An entry of an index of records.
+    pub(crate) const RECORD_INDEX: u8 = 0x48;
+    /// Look-ups that missed.
+    pub(crate) const ATTEMPTS: u8 = 0x49;
+    /// A proof that was seen.
+    pub(crate) const SEEN: u8 = 0x4a;
     /// A lock that is held or waited for.
     pub(crate) const LOCK: u8 = 0x4b;
     /// One who waits for a lock.
@@ -47,7 +61,7 @@ pub(crate) mod kind {
     pub(crate) const SESSION_INDEX: u8 = 0x46;
 }
 
-const _: () = assert!(kind::REAUTHENTICATION < PINNED_END && kind::FAMILY >= PINNED_END);
+const _: () = assert!(kind::RECORD_KIND < PINNED_END && kind::FAMILY >= PINNED_END);
 
 fn start(kind: u8, tenant: &TenantId, more: usize) -> Vec<u8> {
     let tenant = tenant.as_str().as_bytes();

@@ -8,8 +8,8 @@
 //!                                     │
 //!                request (name, age, memory)
 //!                                     │
-//!        tenant · family/{create, rotate, touch, update} · session · revocation · suspension
-//!                     └──────────── roots: what lives ────────────┘            · expiry
+//!        tenant · family/{create, rotate, touch, update} · session · record · suspension
+//!                     └──────────── roots: what lives ────────────┘ · revocation · expiry
 //!                                     │
 //!                         turn: rows and their digest ──► Tables
 //! ```
@@ -33,6 +33,7 @@ pub mod limits;
 pub mod mac;
 pub mod machine;
 pub mod read;
+mod record;
 pub mod reply;
 mod request;
 mod revocation;

@@ -89,3 +89,30 @@ pub const LEASE_TTL_MAX: DurationMs = DurationMs::from_secs(60 * 60);
 pub const LOCK_WAIT_MAX: DurationMs = REQUEST_TTL;
 /// How long the result of a single flight may be handed out.
 pub const RESULT_TTL_MAX: DurationMs = DurationMs::from_secs(60 * 60);
+
+/// A record's value.
+pub const RECORD_VALUE_BYTES_MAX: usize = 64 * 1024;
+/// Index keys of a record.
+pub const INDEX_KEYS_MAX: usize = 8;
+/// Preconditions of a record.
+pub const PRECONDITIONS_MAX: usize = 8;
+/// The name of a precondition.
+pub const PRECONDITION_NAME_BYTES_MAX: usize = 64;
+/// Kinds of records of one tenant that have settings of their own.
+pub const RECORD_KINDS_MAX: usize = 256;
+/// Longest lifetime of a record that ends at all.
+pub const RECORD_LIFETIME_MAX: DurationMs = FAMILY_LIFETIME_MAX;
+/// How long after its expiry a record with roots can be kept: cutoffs do not outlive it then.
+pub const RECORD_KEPT_MAX: DurationMs = FAMILY_LIFETIME_MAX;
+/// Longest window in which misses are counted.
+pub const ATTEMPTS_WINDOW_MAX: DurationMs = DurationMs::from_secs(24 * 60 * 60);
+/// Misses within a window that a tenant may be allowed; each guesser among them takes a row.
+pub const ATTEMPTS_MISSES_MAX: u32 = 1_000_000;
+/// Records that one `CollectExpired` may delete.
+pub const COLLECT_ROWS_MAX: u32 = 1_000;
+/// Records that one visit of a sweep to a cut on an index key may look at.
+pub const CUT_ROWS_MAX: u32 = 250;
+/// Index entries that one page of `FindRecords` may look at.
+pub const FIND_ROWS_MAX: usize = 4_000;
+/// Furthest end of a proof that is seen once.
+pub const SEEN_LIFETIME_MAX: DurationMs = FAMILY_LIFETIME_MAX;

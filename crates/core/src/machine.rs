@@ -15,6 +15,7 @@ use crate::family::{create, revoke, rotate, touch, update};
 use crate::ids::{LeaseMs, LogIndex, Position, TenantId, UnixMs};
 use crate::lease::{acquire, expire, hold};
 use crate::limits;
+use crate::record;
 use crate::reply::{Done, Refusal, Replies, Reply, StateDigest};
 use crate::request;
 use crate::revocation;
@@ -185,7 +186,10 @@ fn mutate<T: Tables, R: Replies>(
     }
     let outcome = perform(turn, id, tenant.as_deref(), name, &command.operation)?;
     let reply = turn.reply(outcome);
-    request::remember(turn, id, name, request, &command.operation, &reply)?;
+    // A look-up that found something has changed nothing, and is judged anew.
+    if !matches!(reply.outcome, Ok(Done::RecordFound(_))) {
+        request::remember(turn, id, name, request, &command.operation, &reply)?;
+    }
     Ok(reply)
 }
 
@@ -221,6 +225,14 @@ fn perform<T: Tables, R: Replies>(
         Operation::Resume(wish) => suspension::resume(turn, id, tenant, wish),
         Operation::Release(wish) => hold::release(turn, id, wish),
         Operation::Publish(wish) => hold::publish(turn, id, wish),
+        Operation::SetRecordKind(wish) => record::kind::set(turn, id, wish),
+        Operation::PutRecord(wish) => record::put::put(turn, id, tenant, wish),
+        Operation::LookUpRecord(wish) => record::attempts::look_up(turn, id, tenant, wish),
+        Operation::DeleteRecord(wish) => record::delete::delete(turn, id, tenant, wish),
+        Operation::DeleteRecords(wish) => record::delete::cut(turn, id, wish),
+        Operation::CollectExpired(wish) => record::collect::collect(turn, id, tenant, wish),
+        Operation::Consume(wish) => record::consume::consume(turn, id, tenant, wish),
+        Operation::SeenOnce(wish) => record::seen::seen_once(turn, id, wish),
         Operation::CreateTenant(_)
         | Operation::Rotate(_)
         | Operation::Touch(_)

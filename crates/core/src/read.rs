@@ -4,14 +4,15 @@
 //! a read may call something expired by the clocks' bound earlier than apply does, never later.
 
 use crate::admission;
-use crate::command::{Binding, PresentedToken, RequestName, Rotate};
+use crate::command::{Binding, PresentedToken, RecordKindSettings, RequestName, Rotate};
 use crate::family::rotate::{self, Presentation};
 use crate::family::{self, Place};
-use crate::ids::{ClientId, FamilyId, TenantId, UnixMs};
+use crate::ids::{ClientId, FamilyId, KeyDigest, RecordKind, TenantId, UnixMs};
 use crate::keys;
 use crate::limits;
 use crate::machine::Meta;
-use crate::reply::{FamilyView, Refusal, Reply, TenantView};
+use crate::record::{kind, view};
+use crate::reply::{FamilyView, RecordPage, RecordView, Refusal, Reply, TenantView};
 use crate::tables::{ReadTables, TablesError};
 use crate::tenant::{self, Tenant};
 
@@ -105,6 +106,99 @@ pub fn validate<T: ReadTables>(
         Place::Foreign => Err(Refusal::Integrity { head }),
         Place::Ring(_) | Place::Older => Err(Refusal::Spent { head }),
     })
+}
+
+/// A record, if it may be shown.
+///
+/// # Errors
+/// [`TablesError`] if the store below failed. Inside: [`Refusal::TenantUnknown`],
+/// [`Refusal::Invalid`] in kinds that count misses (look it up with
+/// [`crate::command::LookUpRecord`]), [`Refusal::NotFound`].
+pub fn record<T: ReadTables>(
+    tables: &T,
+    now: UnixMs,
+    tenant: &TenantId,
+    kind: &RecordKind,
+    key: &KeyDigest,
+) -> Result<Result<RecordView, Refusal>, TablesError> {
+    let known = match open_kind(tables, tenant, kind)? {
+        Ok(known) => known,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let found = view::one(tables, tenant, &known, kind, key, now)?;
+    Ok(found.ok_or(Refusal::NotFound))
+}
+
+/// Up to `rows_max` records that have an index key, behind `after`, in the order of their keys.
+///
+/// # Errors
+/// As of [`record`], but for [`Refusal::NotFound`]: nothing found is an empty page.
+pub fn records<T: ReadTables>(
+    tables: &T,
+    now: UnixMs,
+    tenant: &TenantId,
+    kind: &RecordKind,
+    index: &KeyDigest,
+    after: Option<&KeyDigest>,
+    rows_max: u32,
+) -> Result<Result<RecordPage, Refusal>, TablesError> {
+    let known = match open_kind(tables, tenant, kind)? {
+        Ok(known) => known,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let rows_max = rows_max.clamp(1, limits::PAGE_ROWS_MAX) as usize;
+    view::page(tables, tenant, &known, kind, index, after, rows_max, now).map(Ok)
+}
+
+/// What holds for all records of a kind; defaults, if nothing was ever set.
+///
+/// # Errors
+/// [`TablesError`] if the store below failed. Inside: [`Refusal::TenantUnknown`].
+pub fn record_kind<T: ReadTables>(
+    tables: &T,
+    tenant: &TenantId,
+    kind: &RecordKind,
+) -> Result<Result<RecordKindSettings, Refusal>, TablesError> {
+    if Tenant::load(tables, tenant)?.is_none() {
+        return Ok(Err(Refusal::TenantUnknown));
+    }
+    kind::settings(tables, tenant, kind).map(Ok)
+}
+
+/// All kinds of a tenant that were set, shorter names first: at most
+/// [`limits::RECORD_KINDS_MAX`].
+///
+/// # Errors
+/// [`TablesError`] if the store below failed.
+pub fn record_kinds<T: ReadTables>(
+    tables: &T,
+    tenant: &TenantId,
+) -> Result<Vec<(RecordKind, RecordKindSettings)>, TablesError> {
+    let (from, to) = keys::record::all_settings(tenant);
+    let rows = tables.scan(&from, &to, limits::RECORD_KINDS_MAX)?;
+    let mut kinds = Vec::with_capacity(rows.len());
+    for (key, row) in rows {
+        if let Some(kind) = keys::record::kind_of(tenant, &key) {
+            kinds.push((kind, crate::codec::decode_row(&row)?));
+        }
+    }
+    Ok(kinds)
+}
+
+/// The tenant, if anyone may look into this kind without being counted.
+fn open_kind(
+    tables: &impl ReadTables,
+    tenant: &TenantId,
+    kind: &RecordKind,
+) -> Result<Result<Tenant, Refusal>, TablesError> {
+    let Some(known) = Tenant::load(tables, tenant)? else {
+        return Ok(Err(Refusal::TenantUnknown));
+    };
+    if kind::settings(tables, tenant, kind)?.attempts.is_some() {
+        let problem = "counts misses: use LookUpRecord, and name who asks";
+        return Ok(Err(Refusal::invalid("kind", problem)));
+    }
+    Ok(Ok(known))
 }
 
 /// A tenant as operators may see it; `None` if there is none.

@@ -4,6 +4,7 @@
 //! rule says. Variants are only ever appended: remembered replies are rows.
 
 mod lease;
+mod record;
 mod session;
 
 use std::sync::Arc;
@@ -14,10 +15,11 @@ use serde::{Deserialize, Serialize};
 use crate::command::{Binding, Suspendable, TenantSettings};
 use crate::ids::{
     ClientId, DeviceId, DurationMs, FamilyId, Generation, HolderId, Kid, LeaseMs, Position,
-    SessionId, SubjectId, TenantId, UnixMs,
+    RecordKind, SessionId, SubjectId, TenantId, UnixMs,
 };
 
 pub use lease::{Flight, Granted, HeldView, LeaseNotice, LockView};
+pub use record::{CodeRefusal, ConsumedRecord, RecordPage, RecordView};
 pub use session::{SessionCreated, SessionEnded, SessionTouched, SessionView};
 
 /// The answer to one command.
@@ -122,6 +124,31 @@ pub enum Done {
         /// It was not suspended: nothing changed.
         already: bool,
     },
+    /// The kind has these settings now.
+    RecordKindSet,
+    /// The record is there.
+    RecordPut {
+        /// Version for the next change.
+        version: u64,
+    },
+    /// The record that was looked up.
+    RecordFound(Box<RecordView>),
+    /// The record is gone.
+    RecordDeleted {
+        /// Whether there was one.
+        existed: bool,
+    },
+    /// Records that were kept after they expired are gone.
+    Collected {
+        /// How many.
+        count: u32,
+        /// Whether there are more.
+        more: bool,
+    },
+    /// The record is the caller's, and nobody else's ever.
+    Consumed(Box<ConsumedRecord>),
+    /// The proof was never shown before.
+    Fresh,
 }
 
 /// A new family.
@@ -247,6 +274,24 @@ pub enum Refusal {
     },
     /// Nothing is made for what is suspended.
     Suspended(RevokedBy),
+    /// Something else was shown than the record asks for. Tells nothing of it.
+    PreconditionFailed,
+    /// The record was consumed before.
+    Already {
+        /// When.
+        at: UnixMs,
+        /// What was made from it.
+        family: Option<FamilyId>,
+    },
+    /// Too many look-ups have missed.
+    AttemptsExceeded {
+        /// When it may be tried again.
+        retry_after: DurationMs,
+    },
+    /// The proof was shown before.
+    Replay,
+    /// The code that was to be consumed made no family.
+    Code(CodeRefusal),
 }
 
 impl Refusal {
@@ -301,6 +346,8 @@ pub enum RevocationCause {
     Session,
     /// Not dead for ever: it or one of its roots is suspended (`Suspend`).
     Suspension,
+    /// The code that the family was made from came back.
+    CodeReplay,
 }
 
 /// A spent token came back.
@@ -459,6 +506,11 @@ pub enum EventKind {
     Resumed {
         /// Which.
         what: Suspendable,
+    },
+    /// A record that had been consumed was to be consumed once more.
+    RecordReplayed {
+        /// Of which kind.
+        kind: RecordKind,
     },
 }
 

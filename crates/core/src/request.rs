@@ -19,9 +19,12 @@ use crate::command::{Operation, RequestName};
 use crate::digest::bytes_digest;
 use crate::expiry;
 use crate::family;
-use crate::ids::{DurationMs, FamilyId, RequestId, SessionId, TenantId, UnixMs};
+use crate::ids::{
+    DurationMs, FamilyId, KeyDigest, RecordKind, RequestId, SessionId, TenantId, UnixMs,
+};
 use crate::keys;
 use crate::limits;
+use crate::record;
 use crate::reply::{Refusal, Replies, Reply};
 use crate::session;
 use crate::tables::{ReadTables, Tables, TablesError};
@@ -45,6 +48,7 @@ pub(crate) struct Remembered {
 enum Alive {
     Family(FamilyId),
     Session(SessionId),
+    Record(RecordKind, KeyDigest),
 }
 
 impl Remembered {
@@ -84,6 +88,9 @@ pub(crate) fn recall<T: Tables, R: Replies>(
             Alive::Session(session) => {
                 session::dead_by(turn.tables, id, &tenant, session, turn.now)?
             }
+            Alive::Record(kind, key) => {
+                record::dead_by(turn.tables, id, &tenant, kind, key, turn.now)?
+            }
         };
         if let Some(by) = dead {
             return Ok(Some(turn.reply(Err(Refusal::Revoked(by)))));
@@ -106,6 +113,8 @@ pub(crate) fn remember<T: Tables, R: Replies>(
         Operation::UpdateFamily(wish) => Some(Alive::Family(wish.family)),
         Operation::CreateSession(wish) => Some(Alive::Session(wish.session.clone())),
         Operation::TouchSession(wish) => Some(Alive::Session(wish.session.clone())),
+        Operation::PutRecord(wish) => Some(Alive::Record(wish.kind.clone(), wish.key)),
+        Operation::Consume(wish) => Some(Alive::Record(wish.kind.clone(), wish.key)),
         _ => None,
     };
     let alive = alive.filter(|_| reply.outcome.is_ok());

@@ -101,6 +101,7 @@ fn create() -> CreateFamily {
             policy: CapPolicy::EvictOldest,
         }),
         session: None,
+        code: None,
     }
 }
 
@@ -137,6 +138,63 @@ fn publish(index: u64) -> Publish {
 fn withdraw() -> Withdraw {
     let lock = acquire("a", 0).lock;
     Withdraw { lock, acquire: RequestId([9; 16]), asked: Some(Position(4_096)) }
+}
+
+fn put_record(lifetime: Option<DurationMs>) -> PutRecord {
+    PutRecord {
+        kind: RecordKind::new("code").unwrap(),
+        key: KeyDigest([0xc0; 16]),
+        when: PutWhen::Absent,
+        value: Bytes::from_static(b"sealed grant"),
+        lifetime,
+        index: vec![KeyDigest([0xc1; 16])],
+        roots: RecordRoots {
+            subject: lifetime.and(SubjectId::new("alice").ok()),
+            ..RecordRoots::default()
+        },
+        family: None,
+        preconditions: consume().preconditions,
+        authenticated_at: None,
+    }
+}
+
+fn consume() -> Consume {
+    let digest = KeyDigest([0xc2; 16]);
+    Consume {
+        kind: RecordKind::new("code").unwrap(),
+        key: KeyDigest([0xc0; 16]),
+        preconditions: vec![Precondition { name: Arc::from("client"), digest }],
+        guesser: Some(KeyDigest([0xc3; 16])),
+        family: Some(FamilyId([0xfa; 16])),
+        revoke_on_replay: true,
+    }
+}
+
+/// Operations on records, in the order of their numbers.
+fn record_operations() -> Vec<(&'static str, Operation)> {
+    let Consume { kind, key, .. } = consume();
+    let guesser = KeyDigest([0xc3; 16]);
+    let attempts =
+        AttemptLimits { misses_per_guesser: 3, misses_per_tenant: 100, window: DurationMs(60_000) };
+    let settings = RecordKindSettings { on_expiry: OnExpiry::Keep, attempts: Some(attempts) };
+    let by = RecordName::Index(KeyDigest([0xc1; 16]));
+    let issuer = IssuerId::new("https://client.example").unwrap();
+    let expires_at = STAMP.plus(DurationMs(60_000));
+    let set = SetRecordKind { kind: kind.clone(), settings };
+    let look_up = LookUpRecord { kind: kind.clone(), by, guesser };
+    let delete = DeleteRecord { kind: kind.clone(), key, version: Some(1) };
+    let cut = DeleteRecords { kind: kind.clone(), index: KeyDigest([0xc1; 16]) };
+    let collect = CollectExpired { kind: kind.clone(), before: STAMP, rows_max: 10 };
+    vec![
+        ("set record kind", Operation::SetRecordKind(set)),
+        ("put record", Operation::PutRecord(Box::new(put_record(Some(DurationMs::from_secs(60)))))),
+        ("look up record", Operation::LookUpRecord(look_up)),
+        ("delete record", Operation::DeleteRecord(delete)),
+        ("delete records", Operation::DeleteRecords(cut)),
+        ("collect expired", Operation::CollectExpired(collect)),
+        ("consume", Operation::Consume(Box::new(consume()))),
+        ("seen once", Operation::SeenOnce(SeenOnce { kind, issuer, key, expires_at })),
+    ]
 }
 
 /// One of every operation, in the order of their numbers.
@@ -183,7 +241,7 @@ fn operations() -> Vec<(&'static str, Operation)> {
     let suspend = Suspend { what, reason: Some(Arc::from("abuse")) };
     let family = FamilyId([0xfc; 16]);
     let bound = CreateFamily { family, session: Some(session.clone()), ..create() };
-    vec![
+    let mut operations = vec![
         ("create tenant", Operation::CreateTenant(tenant)),
         ("set tenant", Operation::SetTenant(SetTenant { changes, version: Some(1) })),
         (
@@ -213,7 +271,9 @@ fn operations() -> Vec<(&'static str, Operation)> {
         ("suspend", Operation::Suspend(suspend)),
         ("resume", Operation::Resume(Resume { what: Suspendable::Tenant })),
         ("create bound family", Operation::CreateFamily(Box::new(bound))),
-    ]
+    ];
+    operations.extend(record_operations());
+    operations
 }
 
 fn create_session() -> CreateSession {
@@ -276,6 +336,17 @@ fn history() -> (Machine, MemTables) {
         machine.apply(&mut tables, index, &entry, &mut replies).unwrap();
     }
     assert!(replies.0.iter().all(|reply| reply.outcome.is_ok()), "{:?}", replies.0);
+    // A kind, a record, a miss, a proof, a cut.
+    let records = record_operations();
+    let records = [0, 1, 2, 7, 4].map(|at| records[at].1.clone());
+    for (more, what) in (0..).zip(records) {
+        let index = LogIndex(at + 10 + more as u64);
+        let mut what = what;
+        if let Operation::LookUpRecord(wish) = &mut what {
+            wish.by = RecordName::Key(KeyDigest([0; 16]));
+        }
+        machine.apply(&mut tables, index, &entry(50 + more, what), &mut replies).unwrap();
+    }
     (machine, tables)
 }
 

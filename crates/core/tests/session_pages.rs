@@ -104,6 +104,7 @@ impl Store {
             grace: None,
             authenticated_at: None,
             cap: None,
+            code: None,
             session: Some(sid("s")),
         })))
     }

@@ -109,6 +109,7 @@ async fn main() -> Result<(), Error> {
             authenticated_at: None,
             cap: None,
             session: None,
+            code: None,
         };
         let create = command(&tenant, Operation::CreateFamily(Box::new(create)));
         node.submit(create, Instant::now(), late(), tag, Arc::clone(&sink));

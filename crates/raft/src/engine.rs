@@ -319,6 +319,7 @@ mod tests {
             authenticated_at: None,
             cap: None,
             session: None,
+            code: None,
         }))
     }
 

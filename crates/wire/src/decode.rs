@@ -158,6 +158,7 @@ fn create_family(r: v1::CreateFamilyRequest) -> Result<Write, Violation> {
         authenticated_at: r.authenticated_at_position.map(Position),
         cap: r.cap.map(|cap| check::cap(&cap)).transpose()?,
         session: check::session_opt("session", &r.session)?,
+        code: None,
     };
     Ok(write(tenant, request, Operation::CreateFamily(Box::new(create)), None))
 }

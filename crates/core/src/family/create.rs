@@ -10,6 +10,7 @@ use crate::command::CreateFamily;
 use crate::expiry;
 use crate::ids::{Generation, TenantId};
 use crate::keys;
+use crate::record::consume;
 use crate::reply::{Done, FamilyCreated, Refusal, Replies};
 use crate::roots;
 use crate::session::{self, SessionRow};
@@ -32,6 +33,13 @@ pub(crate) fn create<T: Tables, R: Replies>(
     if let Err(refusal) = admission::authenticated_at(wish.authenticated_at, turn.position) {
         return Ok(Err(refusal));
     }
+    let code = match &wish.code {
+        Some(code) => match consume::judge(turn, id, tenant, code)? {
+            Ok(loaded) => Some((code, loaded)),
+            Err(refusal) => return Ok(Err(consume::of_code(refusal))),
+        },
+        None => None,
+    };
     let session = match &wish.session {
         None => None,
         Some(name) => {
@@ -42,7 +50,13 @@ pub(crate) fn create<T: Tables, R: Replies>(
             }
         }
     };
-    let row = new_row(turn, tenant, wish, session.as_ref().map(|(_, loaded)| &loaded.row));
+    let mut row = new_row(turn, tenant, wish, session.as_ref().map(|(_, loaded)| &loaded.row));
+    if let Some((_, code)) = &code {
+        // What was revoked since the code was made stays revoked.
+        row.origin = row.origin.min(code.row.origin);
+        let known = row.authenticated_at.into_iter().chain(code.row.authenticated_at);
+        row.authenticated_at = known.min();
+    }
     row.check();
     if let Some(by) = roots::suspended_by(turn.tables, id, tenant, &row.roots())? {
         return Ok(Err(Refusal::Suspended(by)));
@@ -62,6 +76,9 @@ pub(crate) fn create<T: Tables, R: Replies>(
         && let Err(refusal) = session::bind(turn, id, name, loaded, &wish.client)?
     {
         return Ok(Err(refusal));
+    }
+    if let Some((code, loaded)) = code {
+        consume::spend(turn, id, code, loaded, Some(wish.family));
     }
     let key = keys::family(id, wish.family);
     // A forgotten row may still be there, if no sweep came by.

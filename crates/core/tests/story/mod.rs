@@ -13,6 +13,7 @@
 //! show-session s · sessions alice max=2 after=s ended=yes · clients s
 //! key · compromise 1 · settings … · digest   maintenance
 //! acquire l by=a ttl=10s wait=5s id=x        a lock; and what else `locks` knows
+//! put code/c value=v lifetime=1m             a record; and what else `records` knows
 //! failover                                   lease time stood still since the last entry
 //! show f · validate f.1 · rows · sealed f    reads
 //! list subject=alice dead=yes by=2           families, two rows of the index at a time
@@ -24,6 +25,7 @@
 //! the read side first, and the digest is computed anew.
 
 mod locks;
+mod records;
 mod sessions;
 mod words;
 
@@ -100,6 +102,8 @@ pub struct Story {
     /// Digests of tokens, as they were answered.
     tokens: BTreeMap<(String, u64), SecretDigest>,
     requests: u64,
+    /// The listing of records that `more` goes on with.
+    listing: Option<records::Listing>,
 }
 
 impl Default for Story {
@@ -114,6 +118,7 @@ impl Default for Story {
             tenant: TenantId::new("nobody").unwrap(),
             tokens: BTreeMap::new(),
             requests: 0,
+            listing: None,
         }
     }
 }
@@ -170,6 +175,7 @@ impl Story {
                 }
             }
             "failover" => self.leased = DurationMs(0),
+            "get" | "find" | "more" => self.look_at_records(words, &mut out),
             "lock" | "await" => self.look_at_lock(words, &mut out),
             "list" => self.list(&mut out, words),
             "rows" => self.rows(&mut out),
@@ -238,6 +244,12 @@ impl Story {
             0x40 => "families",
             0x41 => "replies",
             0x42 => "due",
+            0x08 => "record cuts",
+            0x09 => "kinds",
+            0x47 => "records",
+            0x48 => "index",
+            0x49 => "misses",
+            0x4a => "seen",
             0x4b => "locks",
             0x4c => "waiters",
             0x4d => "results",
@@ -344,7 +356,7 @@ impl Story {
                 Operation::Sweep(Sweep { rows_max })
             }
             "digest" => Operation::DigestAt,
-            other => match locks::operation(words) {
+            other => match locks::operation(words).or_else(|| records::operation(words)) {
                 Some(operation) => operation,
                 None => panic!("no such word: {other}"),
             },
@@ -371,6 +383,7 @@ impl Story {
             authenticated_at: words.get("authenticated").map(words::position),
             cap: words.cap(),
             session: words.get("session").map(sessions::session),
+            code: records::code(words),
         }
     }
 

@@ -161,6 +161,7 @@ fn done(out: &mut String, done: &Done) {
         }
         Done::Digest(_) => writeln!(out, "digest"),
         other if super::locks::done(out, other) => Ok(()),
+        other if super::records::done(out, other) => Ok(()),
         other => writeln!(out, "{other:?}"),
     }
     .unwrap();
@@ -192,6 +193,7 @@ pub fn refusal(out: &mut String, refusal: &Refusal) {
         Refusal::CapReached { max } => writeln!(out, "CAP_REACHED: {max}"),
         Refusal::VersionMismatch { version } => writeln!(out, "VERSION_MISMATCH: is {version}"),
         Refusal::LimitReached { limit, max } => writeln!(out, "LIMIT_REACHED: {limit}={max}"),
+        other if super::records::refusal(out, other) => Ok(()),
         Refusal::Held { holder, remaining } => {
             writeln!(out, "HELD by {holder}, {} left", short_span(*remaining))
         }
@@ -252,6 +254,7 @@ pub fn event(out: &mut String, event: &Event) {
         EventKind::Reauthentication { subject } => writeln!(out, "{subject} must log in anew"),
         EventKind::SoftQuota { kept } => writeln!(out, "quota crossed: {kept} rows"),
         EventKind::KeyCompromised { kid } => writeln!(out, "key {} is compromised", kid.0),
+        EventKind::RecordReplayed { kind } => writeln!(out, "a {kind} came back"),
         other => writeln!(out, "{other:?}"),
     }
     .unwrap();

@@ -5,7 +5,14 @@ use jeton_core::ids::*;
 use jeton_core::read::{self, FamilyQuery};
 use jeton_core::reply::*;
 
-use super::{World, name, tenant_id};
+use super::{Step, World, name, tenant_id};
+
+/// Sometimes one family a subject, or a subject and client.
+pub(super) fn cap(step: &Step) -> Option<FamilyCap> {
+    let scope = if step.back & 1 == 0 { CapScope::Subject } else { CapScope::SubjectClient };
+    let policy = if step.back & 2 == 0 { CapPolicy::EvictOldest } else { CapPolicy::Deny };
+    (step.who & 128 != 0).then_some(FamilyCap { max: 1, scope, policy })
+}
 
 impl World {
     /// All that matches, walked in steps of `rows_max`.

@@ -1,6 +1,8 @@
 //! A small world for properties: two tenants, few families, everything that can be asked of them.
 
+mod listing;
 mod locks;
+mod records;
 mod sessions;
 mod steps;
 
@@ -19,9 +21,7 @@ use jeton_core::reply::*;
 use jeton_core::tables::MemTables;
 use sessions::{Ask, Sessions};
 use steps::What;
-pub use steps::{Step, lock_steps, steps};
-
-mod listing;
+pub use steps::{Step, lock_steps, record_steps, steps};
 
 /// When every world begins.
 pub const T0: UnixMs = UnixMs(1_800_000_000_000);
@@ -89,6 +89,7 @@ pub struct World {
     /// Lease time that has passed since the last entry.
     leased: DurationMs,
     locks: locks::Locks,
+    records: records::Records,
     /// How often a family was made anew.
     lives: BTreeMap<(u8, u8), u8>,
     sessions: Sessions,
@@ -106,6 +107,7 @@ impl Default for World {
             requests: 0,
             leased: DurationMs(0),
             locks: locks::Locks::default(),
+            records: records::Records::default(),
             lives: BTreeMap::new(),
             sessions: Sessions::default(),
         };
@@ -126,13 +128,6 @@ fn tenant_id(tenant: u8) -> TenantId {
 
 fn name(prefix: &str, who: u8, shift: u32) -> String {
     format!("{prefix}{}", (who >> shift) % 2)
-}
-
-/// Sometimes one family a subject, or a subject and client.
-fn cap(step: &Step) -> Option<FamilyCap> {
-    let scope = if step.back & 1 == 0 { CapScope::Subject } else { CapScope::SubjectClient };
-    let policy = if step.back & 2 == 0 { CapPolicy::EvictOldest } else { CapPolicy::Deny };
-    (step.who & 128 != 0).then_some(FamilyCap { max: 1, scope, policy })
 }
 
 impl World {
@@ -245,8 +240,9 @@ impl World {
                 grace: Some(DurationMs::from_secs(u64::from(step.back % 60) + 5)),
                 authenticated_at: (step.who & 64 != 0)
                     .then(|| Position::new(0, LogIndex(u64::from(step.who)), 0)),
-                cap: cap(step),
+                cap: listing::cap(step),
                 session: self.bound(step),
+                code: (step.who & 160 == 32).then(|| Box::new(records::consume(step, None))),
             })),
             What::Rotate => Operation::Rotate(Box::new(Rotate {
                 token: self.token(step),
@@ -275,6 +271,7 @@ impl World {
                 session: (step.back & 24 == 24).then(|| sessions::session_id(step)),
                 reason: None,
             }),
+            What::Record(which) => self.record_operation(step, which),
             What::Acquire
             | What::Renew
             | What::Release
@@ -296,7 +293,8 @@ impl World {
             self.pass(later);
             let mut command = Command::clone(&command);
             command.request.as_mut().unwrap().age.0 += later;
-            let goes_on = locks::goes_on(&command.operation);
+            let goes_on =
+                locks::goes_on(&command.operation) || records::goes_on(&command.operation);
             let again = self.judge_and_enter(step, &Arc::new(command));
             // What a name recalled may be an old step's answer, and forgotten meanwhile.
             let kept = self.now < replies[0].at.plus(DurationMs(2 * limits::REQUEST_TTL.0));
@@ -344,6 +342,7 @@ impl World {
             None => {}
         }
         self.check_reply(step, command, &reply);
+        self.check_record(command, &reply);
         reply
     }
 
@@ -471,6 +470,7 @@ impl World {
             What::Session(Ask::Suspend),
             What::Session(Ask::Resume),
             What::Session(Ask::Reauthenticate),
+            What::Record(records::PUT),
         ];
         let mut commands = Vec::new();
         for what in all {

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::records;
 use super::sessions::Ask;
 
 const FAMILIES: u8 = 2;
@@ -46,6 +47,8 @@ pub enum What {
     Withdraw,
     ExpireLeases,
     Session(Ask),
+    /// One of the operations on records.
+    Record(u8),
 }
 
 impl Step {
@@ -80,6 +83,7 @@ fn what() -> impl Strategy<Value = What> {
         1 => Just(What::RevokeToken),
         1 => Just(What::Cut),
         4 => lock_what(),
+        2 => records::what(),
     ]
 }
 
@@ -107,6 +111,19 @@ pub fn steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
 /// Steps that are all about locks.
 pub fn lock_steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
     steps_of(lock_what(), max)
+}
+
+/// Steps that are mostly about records.
+pub fn record_steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
+    let what = prop_oneof![
+        12 => records::what(),
+        1 => Just(What::Cut),
+        1 => Just(What::Create),
+        1 => Just(What::Session(Ask::Create)),
+        1 => Just(What::Session(Ask::Suspend)),
+        2 => Just(What::Session(Ask::Resume)),
+    ];
+    steps_of(what, max)
 }
 
 fn steps_of(what: impl Strategy<Value = What>, max: usize) -> impl Strategy<Value = Vec<Step>> {

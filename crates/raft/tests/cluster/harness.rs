@@ -207,6 +207,7 @@ impl Family {
             authenticated_at: None,
             cap: None,
             session: None,
+            code: None,
         })))
     }
 

@@ -89,6 +89,7 @@ pub fn create_family() -> Asked {
             policy: CapPolicy::EvictOldest,
         }),
         session: Some(session()),
+        code: None,
     };
     write(Operation::CreateFamily(Box::new(create)), None)
 }
