@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  request ─▶ Port ─┬─ content-type application/grpc… ─▶ Routes (gRPC)
-//!                   └─ else ─▶ Web ─┬─ /livez /readyz /metrics
+//!                   └─ else ─▶ Web ─┬─ /livez /readyz /metrics /openapi.json
 //!                                   ├─ /oauth2/…              ─▶ desk
 //!                                   └─ /v1/{service}/{method} ─▶ the same Routes, in-process
 //! ```
@@ -15,6 +15,7 @@
 mod body;
 mod json;
 mod oauth;
+mod openapi;
 mod probes;
 mod problem;
 mod services;
@@ -31,6 +32,7 @@ use tonic_health::pb::health_server::Health;
 use crate::routes::Routes;
 pub(crate) use json::Loopback;
 pub(crate) use oauth::Clients;
+pub use openapi::document as openapi;
 pub(crate) use web::{Shared, Web};
 
 /// What calls of gRPC begin their content type with.

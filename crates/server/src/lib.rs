@@ -33,4 +33,5 @@ mod start_error;
 
 pub use app::{App, RunError};
 pub use config::Config;
+pub use http::openapi;
 pub use start_error::StartError;

@@ -8,6 +8,7 @@ mod configuration;
 mod json;
 mod late_calls;
 mod oauth;
+mod openapi;
 mod pipelines;
 mod probes;
 mod reflection;
