@@ -141,7 +141,10 @@ fn fixed_paths() -> Map<String, Value> {
         let content = json!({ "text/plain": { "schema": { "type": "string" } } });
         json!({ "description": description, "content": content })
     };
-    let get = |id: &str, description: &str, responses: Value| json!({ "get": { "operationId": id, "description": description, "responses": responses } });
+    let get = |id: &str, words: &str, responses: Value| {
+        let operation = json!({ "operationId": id, "description": words, "responses": responses });
+        json!({ "get": operation })
+    };
     let mut paths = Map::new();
     let live = json!({ "200": text("It answers.") });
     paths.insert(
