@@ -5,6 +5,7 @@ mod bad_callers;
 mod bad_starts;
 mod clusters;
 mod configuration;
+mod hostile;
 mod json;
 mod late_calls;
 mod oauth;
