@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "jeton/v1/types.proto",
         "jeton/v1/token.proto",
+        "jeton/v1/access.proto",
         "jeton/v1/revocation.proto",
         "jeton/v1/pipeline.proto",
         "jeton/admin/v1/admin.proto",

@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
 use crate::{
-    bench, cluster, completions, config, demo, dev, duration, exit, family, revoke, server, tenant,
-    token,
+    bench, check, cluster, completions, config, demo, dev, duration, exit, family, revoke, server,
+    tenant, token,
 };
 
 const EXAMPLES: &str = "\
@@ -55,6 +55,8 @@ pub enum Command {
     Family(family::FamilyArgs),
     /// Revoke all that matches, in one step, however much that is.
     Revoke(revoke::RevokeArgs),
+    /// Ask whether an access token may still be used, by what it says of itself.
+    Check(check::CheckArgs),
     /// Measure a cluster of real processes on this machine.
     Bench(bench::BenchArgs),
     /// The configuration of a node.
@@ -168,6 +170,9 @@ mod tests {
             "jeton revoke --subject alice",
             "jeton revoke --client web --device phone",
             "jeton revoke --tenant-wide",
+            "jeton revoke --jti abc --client web --expires-at 1800000000",
+            "jeton check --jti abc --client web",
+            "jeton check --subject alice --client web --position 4096 --max-age 200ms",
             "jeton config default",
             "jeton completions bash",
             "jeton completions zsh",
@@ -181,6 +186,9 @@ mod tests {
 
     #[test]
     fn a_revocation_of_nothing_and_of_everything_by_accident_are_refused() {
+        assert!(parse("jeton revoke --jti abc").is_err(), "an access token has a client");
+        assert!(parse("jeton revoke --jti abc --client web --subject alice").is_err());
+        assert!(parse("jeton check").is_err());
         assert!(parse("jeton revoke").is_err());
         assert!(parse("jeton revoke --tenant-wide --subject alice").is_err());
     }

@@ -5,6 +5,7 @@
 
 mod args;
 mod bench;
+mod check;
 mod cluster;
 mod completions;
 mod config;
@@ -59,6 +60,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Token(args) => token::run(args, format).await,
         Command::Family(args) => family::run(args, format).await,
         Command::Revoke(args) => revoke::run(args, format).await,
+        Command::Check(args) => check::run(args, format).await,
         Command::Bench(args) => bench::run(args, format).await,
         Command::Config(args) => config::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -107,6 +107,7 @@ pub fn cause(cause: RevocationCause) -> &'static str {
         RevocationCause::Evicted => "EVICTED",
         RevocationCause::Session => "SESSION",
         RevocationCause::Suspension => "SUSPENSION",
+        RevocationCause::AccessToken => "ACCESS_TOKEN",
         _ => "OTHER",
     }
 }

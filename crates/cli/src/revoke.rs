@@ -1,7 +1,7 @@
 //! `jeton revoke`: everything that matches dies, in one step.
 
 use clap::Args;
-use jeton_client::{Cut, FamilyId, Position, Revocation, Revoked};
+use jeton_client::{Cut, FamilyId, Position, Revocation, Revoked, UnixMs};
 use serde::Serialize;
 
 use crate::args::{Connection, TenantFlag};
@@ -16,6 +16,7 @@ Examples:
   jeton revoke --tenant acme --subject alice --device tv  … on that device
   jeton revoke --tenant acme --client web --reason leak   all that was given to a client
   jeton revoke --tenant acme --tenant-wide                everything of the tenant
+  jeton revoke --tenant acme --jti 7f3a --client web      one access token
 
 What was made before the printed position, and matches all that is named, is dead on every node.";
 
@@ -32,6 +33,10 @@ pub struct RevokeArgs {
     /// Told to those whom it hits; at most 256 bytes.
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+    /// The access token's `exp` claim, in Unix seconds. Without it: as late as one that the tenant
+    /// issues now.
+    #[arg(long, value_name = "SECONDS", requires = "jti")]
+    pub expires_at: Option<u64>,
     /// What dies.
     #[command(flatten)]
     pub what: What,
@@ -54,8 +59,12 @@ pub struct What {
     #[arg(long, value_name = "FAMILY", value_parser = family_id)]
     #[arg(conflicts_with_all = ["subject", "client", "device"])]
     pub family: Option<FamilyId>,
+    /// One access token, by its `jti`, of the client that is named.
+    #[arg(long, value_name = "JTI", requires = "client")]
+    #[arg(conflicts_with_all = ["subject", "device", "family"])]
+    pub jti: Option<String>,
     /// Everything of the tenant.
-    #[arg(long, conflicts_with_all = ["subject", "client", "device", "family"])]
+    #[arg(long, conflicts_with_all = ["subject", "client", "device", "family", "jti"])]
     pub tenant_wide: bool,
 }
 
@@ -66,6 +75,12 @@ pub async fn run(args: RevokeArgs, format: Format) -> anyhow::Result<Exit> {
     let what = args.what;
     if let Some(family) = what.family {
         let revoked = tenant.revoke_family(family, args.reason.as_deref(), timeout).await?;
+        format.print(&RevokedReport::of(revoked))?;
+        return Ok(Exit::Ok);
+    }
+    if let (Some(jti), Some(client)) = (&what.jti, &what.client) {
+        let expires_at = args.expires_at.map(|seconds| UnixMs(seconds.saturating_mul(1_000)));
+        let revoked = tenant.revoke_access_token(jti, client, expires_at, timeout).await?;
         format.print(&RevokedReport::of(revoked))?;
         return Ok(Exit::Ok);
     }
@@ -115,7 +130,7 @@ impl Report for RevokedReport {
         ]);
         table.note(match self.result {
             "ALREADY" => "It was dead before.",
-            "UNKNOWN" => "Nothing to revoke: no such token or family is known.",
+            "UNKNOWN" => "Nothing to revoke: no such token or family is known, or it has expired.",
             _ => "Dead on every node, from this position on.",
         });
         table

@@ -34,6 +34,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+mod access;
 pub mod admin;
 mod answer;
 mod client;
@@ -56,9 +57,10 @@ pub use entropy::{Entropy, EntropyError, OsEntropy, SeededEntropy};
 pub use error::{Error, Violation};
 pub use family::{Check, Cut, FamilyUpdate, NewFamily, RotateContext};
 pub use id::IntoId;
+pub use jeton_core::access::{Access, Basis, Claims, Denied};
 pub use jeton_core::command::{CapPolicy, CapScope, FamilyCap};
 pub use jeton_core::ids::{
-    ClientId, ClusterId, DeviceId, FamilyId, Generation, IdError, Kid, Position, RequestId,
+    ClientId, ClusterId, DeviceId, FamilyId, Generation, IdError, Jti, Kid, Position, RequestId,
     SessionId, SubjectId, TenantId, UnixMs,
 };
 pub use jeton_core::reply::{

@@ -43,8 +43,8 @@ pub(crate) use decoded;
 /// Dropping a call's future stops waiting for it: what had left may still happen.
 #[derive(Debug, Clone)]
 pub struct Tenant {
-    client: Client,
-    tenant: TenantId,
+    pub(crate) client: Client,
+    pub(crate) tenant: TenantId,
 }
 
 impl Tenant {
@@ -321,7 +321,7 @@ impl Tenant {
         positioned(decoded!(response, RevokeWhere, answer::revoke_where)?)
     }
 
-    async fn read(
+    pub(crate) async fn read(
         &self,
         query: Query,
         consistency: Consistency,
@@ -334,7 +334,7 @@ impl Tenant {
     }
 
     /// The name of a mutation. Its age is written when it leaves.
-    fn name(&self, given: Option<RequestId>) -> Result<RequestName, Error> {
+    pub(crate) fn name(&self, given: Option<RequestId>) -> Result<RequestName, Error> {
         let id = match given {
             Some(id) => id,
             None => self.client.new_request_id()?,
@@ -364,7 +364,7 @@ fn positioned(answered: Answered<()>) -> Result<Position, Error> {
     unless_refused(answered).map(|()| position)
 }
 
-fn revoked(answered: Answered<answer::Revocation>) -> Result<Revoked, Error> {
+pub(crate) fn revoked(answered: Answered<answer::Revocation>) -> Result<Revoked, Error> {
     let position = answered.position;
     unless_refused(answered).map(|outcome| Revoked { position, outcome })
 }

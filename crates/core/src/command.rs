@@ -13,8 +13,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{
-    ClientId, DeviceId, DurationMs, FamilyId, Generation, Kid, Position, RequestId, SecretDigest,
-    SessionId, SubjectId, TenantId, UnixMs,
+    ClientId, DeviceId, DurationMs, FamilyId, Generation, Jti, Kid, Position, RequestId,
+    SecretDigest, SessionId, SubjectId, TenantId, UnixMs,
 };
 
 pub use lease::{Acquire, LeaseName, Publish, Release, Renew, Withdraw};
@@ -137,6 +137,8 @@ pub enum Operation {
     Consume(Box<Consume>),
     /// Says whether a proof is shown for the first time.
     SeenOnce(SeenOnce),
+    /// RFC 7009 revocation of an access token, by its `jti`.
+    RevokeAccessToken(RevokeAccessToken),
 }
 
 /// See [`Operation::CreateTenant`].
@@ -415,6 +417,18 @@ pub struct RevokeToken {
     pub token: PresentedToken,
     /// The client that asks. Another client's token is refused (RFC 7009 §2.1).
     pub client: ClientId,
+}
+
+/// See [`Operation::RevokeAccessToken`]. Access tokens are not kept here, so nobody can tell whose
+/// one is: the denial hits the token of that name *of that client*, and no other (RFC 7009 §2.1).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeAccessToken {
+    /// The token's `jti` claim.
+    pub jti: Jti,
+    /// The client that it was issued to.
+    pub client: ClientId,
+    /// The token's `exp` claim; as long as the tenant's access tokens may live if `None`.
+    pub expires_at: Option<UnixMs>,
 }
 
 /// See [`Operation::RevokeWhere`]: everything that matches *all* of what is named.

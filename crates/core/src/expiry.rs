@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use crate::codec::{FORMAT, decode_row, encode};
 use crate::command::Sweep;
+use crate::denial::Denial;
 use crate::family;
 use crate::ids::{DurationMs, UnixMs};
 use crate::keys::{self, kind};
@@ -101,6 +102,7 @@ fn fate<T: Tables, R: Replies>(
     let ends_at = match target[0] {
         kind::REPLY => decode_row::<Remembered>(row)?.forgotten_at(),
         kind::CUTOFF | kind::REAUTHENTICATION => decode_row::<Cutoff>(row)?.ends_at(),
+        kind::DENIED => decode_row::<Denial>(row)?.until,
         kind::FAMILY => return family::reclaim::visit(turn, target, row),
         kind::FAMILY_INDEX => return family::cap::visit(turn, target, row),
         kind::SESSION_INDEX => decode_row::<IndexRow>(row)?.forgotten_at(),

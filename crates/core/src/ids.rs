@@ -155,6 +155,11 @@ text_id!(
     HolderId, "holder"
 );
 
+text_id!(
+    /// An access token, by its `jti` claim (RFC 7519 §4.1.7).
+    Jti, "jti"
+);
+
 /// Reads exactly `N` bytes, raw or as hexadecimal. One copy, where the derived code takes a step
 /// for each byte.
 struct FixedBytes<const N: usize>;

@@ -10,9 +10,7 @@
 
 pub(crate) mod record;
 
-use crate::ids::{
-    FamilyId, LeaseMs, LockName, Position, RequestId, SessionId, SubjectId, TenantId, UnixMs,
-};
+use crate::ids::{FamilyId, LeaseMs, LockName, Position, RequestId, SessionId, TenantId, UnixMs};
 use crate::tables::PINNED_END;
 
 /// Kinds of rows: the first byte of their keys. Numbers are never used again.
@@ -59,6 +57,8 @@ pub(crate) mod kind {
     pub(crate) const SESSION: u8 = 0x43;
     /// An entry of a session's indexes: by subject, and its clients.
     pub(crate) const SESSION_INDEX: u8 = 0x46;
+    /// An access token that is denied.
+    pub(crate) const DENIED: u8 = 0x4e;
 }
 
 const _: () = assert!(kind::RECORD_KIND < PINNED_END && kind::FAMILY >= PINNED_END);
@@ -103,9 +103,9 @@ pub(crate) fn suspension(tenant: &TenantId, what: u8, name: &str) -> Vec<u8> {
     key
 }
 
-pub(crate) fn reauthentication(tenant: &TenantId, subject: &SubjectId) -> Vec<u8> {
+pub(crate) fn reauthentication(tenant: &TenantId, subject: &str) -> Vec<u8> {
     let mut key = start(kind::REAUTHENTICATION, tenant, 64);
-    push_text(&mut key, subject.as_str().as_bytes());
+    push_text(&mut key, subject.as_bytes());
     key
 }
 
@@ -217,6 +217,14 @@ pub(crate) fn session_entries_end(prefix: &[u8]) -> Vec<u8> {
 pub(crate) fn reply(tenant: &TenantId, request: RequestId) -> Vec<u8> {
     let mut key = start(kind::REPLY, tenant, 16);
     key.extend_from_slice(&request.0);
+    key
+}
+
+/// The key of a denial: an access token, and the client that it was issued to.
+pub(crate) fn denied(tenant: &TenantId, jti: &str, client: &str) -> Vec<u8> {
+    let mut key = start(kind::DENIED, tenant, 4 + jti.len() + client.len());
+    push_text(&mut key, jti.as_bytes());
+    push_text(&mut key, client.as_bytes());
     key
 }
 

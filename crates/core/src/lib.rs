@@ -20,9 +20,11 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod access;
 mod admission;
 pub mod codec;
 pub mod command;
+mod denial;
 pub mod digest;
 mod expiry;
 mod family;

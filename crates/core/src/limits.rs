@@ -72,6 +72,12 @@ pub const FAMILY_LIFETIME_MAX: DurationMs = DurationMs::from_secs(400 * 24 * 60 
 pub const ACCESS_TTL_MAX: DurationMs = DurationMs::from_secs(30 * 24 * 60 * 60);
 /// How often the sweep looks through the roster of a capped subject.
 pub const ROSTER_VISIT_EVERY: DurationMs = DurationMs::from_secs(24 * 60 * 60);
+/// How far clocks of servers that look at access tokens may be apart: a denial outlives its token's
+/// expiry by this, and an access token that says only when it was issued counts as older than a
+/// cutoff if it was issued up to this long after it.
+pub const ACCESS_SKEW: DurationMs = DurationMs::from_secs(5);
+/// Access tokens that one `CheckAccess` may ask about.
+pub const ACCESS_CHECKS_MAX: usize = 256;
 /// How often the sweep looks at a family that may have been rotated since, to erase its seal.
 pub const SEAL_VISIT_EVERY: DurationMs = DurationMs::from_secs(24 * 60 * 60);
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::admission;
 use crate::codec::encode;
 use crate::command::{Command, Entry, Operation, RequestName};
+use crate::denial;
 use crate::digest::bytes_digest;
 use crate::expiry;
 use crate::family::{create, revoke, rotate, touch, update};
@@ -218,6 +219,7 @@ fn perform<T: Tables, R: Replies>(
         Operation::RequireReauthentication(wish) => {
             revocation::require_reauthentication(turn, id, tenant, wish)
         }
+        Operation::RevokeAccessToken(wish) => denial::revoke_access_token(turn, id, tenant, wish),
         Operation::CreateSession(wish) => session::create::create(turn, id, tenant, wish),
         Operation::TouchSession(wish) => session::touch::touch(turn, id, tenant, wish),
         Operation::EndSession(wish) => session::end::end(turn, id, tenant, wish),

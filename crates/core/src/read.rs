@@ -3,6 +3,7 @@
 //! `now` is the larger of the machine's clock and the stamp that came with a confirmed read index:
 //! a read may call something expired by the clocks' bound earlier than apply does, never later.
 
+use crate::access::{self, Access, AccessClaims, RowFacts};
 use crate::admission;
 use crate::command::{Binding, PresentedToken, RecordKindSettings, RequestName, Rotate};
 use crate::family::rotate::{self, Presentation};
@@ -199,6 +200,33 @@ fn open_kind(
         return Ok(Err(Refusal::invalid("kind", problem)));
     }
     Ok(Ok(known))
+}
+
+/// Whether access tokens may still be used, one answer for each, in their order. At most
+/// [`limits::ACCESS_CHECKS_MAX`] are looked at.
+///
+/// # Errors
+/// [`TablesError`] if the store below failed. Inside: [`Refusal::TenantUnknown`],
+/// [`Refusal::Invalid`] if a `jti` comes without its client, [`Refusal::LimitReached`].
+pub fn check_access<T: ReadTables>(
+    tables: &T,
+    now: UnixMs,
+    tenant: &TenantId,
+    tokens: &[AccessClaims],
+) -> Result<Result<Vec<Access>, Refusal>, TablesError> {
+    if tokens.len() > limits::ACCESS_CHECKS_MAX {
+        return Ok(Err(Refusal::limit("ACCESS_CHECKS_MAX", limits::ACCESS_CHECKS_MAX)));
+    }
+    if tokens.iter().any(|claims| claims.jti.is_some() && claims.client.is_none()) {
+        let problem = "missing: a jti is denied together with the client that it was issued to";
+        return Ok(Err(Refusal::invalid("client", problem)));
+    }
+    let Some(known) = Tenant::load(tables, tenant)? else {
+        return Ok(Err(Refusal::TenantUnknown));
+    };
+    let facts = RowFacts { tables, id: tenant, tenant: &known, now };
+    let judged = tokens.iter().map(|claims| access::judge(&facts, &claims.as_claims()));
+    judged.collect::<Result<Vec<_>, _>>().map(Ok)
 }
 
 /// A tenant as operators may see it; `None` if there is none.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Binding, Suspendable, TenantSettings};
 use crate::ids::{
-    ClientId, DeviceId, DurationMs, FamilyId, Generation, HolderId, Kid, LeaseMs, Position,
+    ClientId, DeviceId, DurationMs, FamilyId, Generation, HolderId, Jti, Kid, LeaseMs, Position,
     RecordKind, SessionId, SubjectId, TenantId, UnixMs,
 };
 
@@ -348,6 +348,8 @@ pub enum RevocationCause {
     Suspension,
     /// The code that the family was made from came back.
     CodeReplay,
+    /// The access token itself, by `RevokeAccessToken`.
+    AccessToken,
 }
 
 /// A spent token came back.
@@ -511,6 +513,15 @@ pub enum EventKind {
     RecordReplayed {
         /// Of which kind.
         kind: RecordKind,
+    },
+    /// An access token was revoked.
+    AccessTokenRevoked {
+        /// Its name.
+        jti: Jti,
+        /// The client that it was issued to.
+        client: ClientId,
+        /// How long it is denied: no such token lives longer.
+        until: UnixMs,
     },
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::Mark;
 use crate::admission;
 use crate::codec::{decode_row, encode};
 use crate::command::{RequireReauthentication, RevokeWhere};
@@ -52,10 +53,11 @@ const SUBJECT: u8 = 1;
 const CLIENT: u8 = 2;
 const DEVICE: u8 = 4;
 const SESSION: u8 = 8;
-const MASKS: u8 = 16;
+/// How many masks there are.
+pub(crate) const MASKS: u8 = 16;
 
 /// The mask and the names under it.
-fn masked(names: [Option<&str>; 4], mask: u8) -> Option<[Option<&str>; 4]> {
+pub(crate) fn masked(names: [Option<&str>; 4], mask: u8) -> Option<[Option<&str>; 4]> {
     let mut chosen = [None; 4];
     for (place, bit) in [SUBJECT, CLIENT, DEVICE, SESSION].into_iter().enumerate() {
         if mask & bit != 0 {
@@ -80,6 +82,19 @@ fn put<T: Tables, R: Replies>(
     expiry::schedule_new(turn, &key, old.as_ref(), cutoff.ends_at());
     turn.put(key, old.as_ref(), encode(&cutoff));
     Ok(())
+}
+
+/// The cutoff under this key, if it is in force.
+pub(crate) fn mark(
+    tables: &impl ReadTables,
+    key: &[u8],
+    cause: RevocationCause,
+    now: UnixMs,
+) -> Result<Option<Mark>, TablesError> {
+    let Some(row) = tables.get(key)? else { return Ok(None) };
+    let cutoff: Cutoff = decode_row(&row)?;
+    let mark = Mark { cause, position: cutoff.position, at: cutoff.at };
+    Ok((now < cutoff.ends_at()).then_some(mark))
 }
 
 /// The first cutoff that killed something with these roots, if one did.
@@ -113,7 +128,7 @@ pub(crate) fn cut_by(
     if let (true, Some(subject), Some(authenticated_at)) =
         (tenant.reauthentications, roots.subject, roots.authenticated_at)
     {
-        let key = keys::reauthentication(id, subject);
+        let key = keys::reauthentication(id, subject.as_str());
         look(&key, authenticated_at, RevocationCause::Reauthentication)?;
     }
     Ok(first.map(|(cause, Cutoff { position, at, reason })| RevokedBy {
@@ -163,7 +178,7 @@ pub(crate) fn require_reauthentication<T: Tables, R: Replies>(
     if let Err(refusal) = admission::reason(wish.reason.as_ref()) {
         return Ok(Err(refusal));
     }
-    put(turn, keys::reauthentication(id, &wish.subject), wish.reason.as_ref())?;
+    put(turn, keys::reauthentication(id, wish.subject.as_str()), wish.reason.as_ref())?;
     if !tenant.reauthentications {
         tenant::store(turn, id, &Tenant { reauthentications: true, ..tenant.clone() })?;
     }

@@ -81,7 +81,9 @@ pub(crate) fn suspended_by(
     tenant: &Tenant,
     roots: &Roots<'_>,
 ) -> Result<Option<RevokedBy>, TablesError> {
-    suspension::suspended_by(tables, id, tenant, roots.subject, roots.client)
+    let (subject, client) =
+        (roots.subject.map(SubjectId::as_str), roots.client.map(ClientId::as_str));
+    suspension::suspended_by(tables, id, tenant, subject, client)
 }
 
 /// Why a family doesn't live, for what hangs on it: killed, suspended, expired or forgotten.

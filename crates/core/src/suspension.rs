@@ -15,7 +15,7 @@ use crate::admission;
 use crate::codec::{decode_row, encode};
 use crate::command::{Resume, Suspend, Suspendable};
 use crate::family;
-use crate::ids::{ClientId, FamilyId, Position, SubjectId, TenantId, UnixMs};
+use crate::ids::{FamilyId, Position, TenantId, UnixMs};
 use crate::keys;
 use crate::reply::{Done, EventKind, Refusal, Replies, RevocationCause, RevokedBy};
 use crate::roots;
@@ -49,15 +49,11 @@ pub(crate) fn suspended_by(
     tables: &impl ReadTables,
     id: &TenantId,
     tenant: &Tenant,
-    subject: Option<&SubjectId>,
-    client: Option<&ClientId>,
+    subject: Option<&str>,
+    client: Option<&str>,
 ) -> Result<Option<RevokedBy>, TablesError> {
     let mut first = None;
-    let named = [
-        (SUBJECT, subject.map(SubjectId::as_str)),
-        (CLIENT, client.map(ClientId::as_str)),
-        (TENANT, Some("")),
-    ];
+    let named = [(SUBJECT, subject), (CLIENT, client), (TENANT, Some(""))];
     for (kind, name) in named {
         let (true, Some(name)) = (tenant.suspensions & kind != 0, name) else { continue };
         if let Some(row) = tables.get(&keys::suspension(id, kind, name))? {

@@ -197,6 +197,11 @@ fn record_operations() -> Vec<(&'static str, Operation)> {
     ]
 }
 
+fn deny() -> RevokeAccessToken {
+    let (jti, client) = (Jti::new("jti-1").unwrap(), ClientId::new("web").unwrap());
+    RevokeAccessToken { jti, client, expires_at: Some(STAMP.plus(DurationMs::from_secs(60))) }
+}
+
 /// One of every operation, in the order of their numbers.
 fn operations() -> Vec<(&'static str, Operation)> {
     let settings = TenantSettings::default();
@@ -273,6 +278,7 @@ fn operations() -> Vec<(&'static str, Operation)> {
         ("create bound family", Operation::CreateFamily(Box::new(bound))),
     ];
     operations.extend(record_operations());
+    operations.push(("revoke access token", Operation::RevokeAccessToken(deny())));
     operations
 }
 
@@ -323,14 +329,15 @@ fn history() -> (Machine, MemTables) {
         let index = LogIndex(at as u64 + 1);
         machine.apply(&mut tables, index, &entry(at, what), &mut replies).unwrap();
     }
-    // A lock that is held, waited for, and has a result.
+    // A lock that is held, waited for, and has a result; an access token that is denied.
     let at = order.len() as u64 + 1;
-    let locked = [
+    let rest = [
         Operation::Acquire(acquire("a", 0)),
         Operation::Acquire(acquire("b", 60_000)),
         Operation::Publish(publish(at)),
+        Operation::RevokeAccessToken(deny()),
     ];
-    for (more, what) in (0..).zip(locked) {
+    for (more, what) in (0..).zip(rest) {
         let entry = entry(40 + more, what);
         let index = LogIndex(at + more as u64);
         machine.apply(&mut tables, index, &entry, &mut replies).unwrap();

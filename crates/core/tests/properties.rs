@@ -91,6 +91,7 @@ proptest! {
             prop_assert_eq!(swept.views(), unswept.views());
             prop_assert_eq!(swept.listings(), unswept.listings());
             prop_assert_eq!(swept.session_views(), unswept.session_views());
+            prop_assert_eq!(swept.accesses(), unswept.accesses());
         }
     }
 

@@ -86,6 +86,8 @@ transcripts! {
     a_key_leaks: "a key leaks.txt",
     tenants_have_limits: "tenants have limits.txt",
     a_family_is_changed: "a family is changed.txt",
+    an_access_token_is_denied: "an access token is denied.txt",
+    an_access_token_is_checked: "an access token is checked.txt",
     space_is_reclaimed: "space is reclaimed.txt",
     a_record_is_kept: "a record is kept.txt",
     a_record_ends: "a record ends.txt",

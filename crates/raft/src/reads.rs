@@ -5,8 +5,9 @@
 //!
 //! Leases are not used: after a restart a vote carries none, so a lease read could be stale.
 //!
-//! The age of what is read is the monotonic time since the confirmed round was *sent*: no wall
-//! clock is in it.
+//! The age of what is read is the monotonic time since the confirmed round was *sent* whose index
+//! this node has applied: no wall clock is in it. While someone reads with a bound, rounds leave
+//! five times a second, so that such reads wait for nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -30,6 +31,11 @@ const ROUNDS_MAX: usize = 2;
 const ROUND_TIMEOUT: Duration = Duration::from_millis(500);
 /// Pause after a round that failed: leaders change in milliseconds, not microseconds.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
+
+/// How often a round leaves by itself while someone reads with a bound on its age.
+const REFRESH_EVERY: Duration = Duration::from_millis(200);
+/// Someone does if someone did within this long.
+const READERS_LINGER: Duration = Duration::from_secs(1);
 
 /// A node has caught up when it applies within this long what was committed at its beginning.
 const CAUGHT_UP_WITHIN: Duration = Duration::from_secs(5);
@@ -68,12 +74,22 @@ pub(crate) struct Confirmed {
 pub(crate) struct Reads {
     waiting: Mutex<Vec<oneshot::Sender<Confirmed>>>,
     more: Notify,
-    last: Mutex<Option<Confirmed>>,
+    /// The newest round that this node has applied, too.
+    reached: Mutex<Option<Confirmed>>,
+    /// When someone last read with a bound.
+    bounded_at: Mutex<Option<Instant>>,
+    bounded: Notify,
 }
 
 impl Default for Reads {
     fn default() -> Self {
-        Self { waiting: Mutex::default(), more: Notify::new(), last: Mutex::new(None) }
+        Self {
+            waiting: Mutex::default(),
+            more: Notify::new(),
+            reached: Mutex::new(None),
+            bounded_at: Mutex::new(None),
+            bounded: Notify::new(),
+        }
     }
 }
 
@@ -87,6 +103,27 @@ impl Reads {
             Ok(Ok(confirmed)) => Ok(confirmed),
             Ok(Err(_)) => Err(ReadError::Shutdown),
             Err(_) => Err(ReadError::DeadlineExceeded { why: "no quorum confirmed a leader" }),
+        }
+    }
+
+    /// Someone reads with a bound.
+    fn wanted(&self, now: Instant) {
+        let before = self.bounded_at.lock().replace(now);
+        if before.is_none_or(|before| now.saturating_duration_since(before) >= READERS_LINGER) {
+            self.bounded.notify_one();
+        }
+    }
+
+    fn read_lately(&self, now: Instant) -> bool {
+        let at = *self.bounded_at.lock();
+        at.is_some_and(|at| now.saturating_duration_since(at) < READERS_LINGER)
+    }
+
+    /// This node has applied what the round confirmed.
+    fn reach(&self, confirmed: Confirmed) {
+        let mut reached = self.reached.lock();
+        if reached.is_none_or(|old| old.sent < confirmed.sent) {
+            *reached = Some(confirmed);
         }
     }
 
@@ -133,11 +170,6 @@ impl Engine {
             let asked = tokio::time::timeout(ROUND_TIMEOUT, self.ask_once(sent)).await;
             if let Ok(Some(index)) = asked {
                 let confirmed = Confirmed { index, sent };
-                let mut last = self.reads.last.lock();
-                if last.is_none_or(|old| old.sent < sent) {
-                    *last = Some(confirmed);
-                }
-                drop(last);
                 self.counters.read_rounds.fetch_add(1, Ordering::Relaxed);
                 for reader in waiting {
                     // Its deadline may have passed meanwhile.
@@ -196,7 +228,23 @@ impl Engine {
     pub(crate) async fn confirmed_round(&self, deadline: Instant) -> Result<Confirmed, ReadError> {
         let confirmed = self.reads.round(deadline).await?;
         self.applied(confirmed.index.index, deadline).await?;
+        self.reads.reach(confirmed);
         Ok(confirmed)
+    }
+
+    /// Keeps what this node holds fresh while someone reads with a bound on its age.
+    pub(crate) async fn run_refreshing(self: Arc<Self>) {
+        loop {
+            self.reads.bounded.notified().await;
+            while self.reads.read_lately(Instant::now()) {
+                let next = Instant::now() + REFRESH_EVERY;
+                // Without a quorum what is held grows old, which readers are told.
+                if let Err(ReadError::Shutdown) = self.confirmed_round(next).await {
+                    return;
+                }
+                tokio::time::sleep_until(next).await;
+            }
+        }
     }
 
     /// A point of the asked consistency.
@@ -219,19 +267,18 @@ impl Engine {
         let base = self.progress.base.load(Ordering::Acquire);
         let index = (wanted.0 >> Position::PLACE_BITS).saturating_sub(base);
         self.applied(index, deadline).await?;
-        let last = *self.reads.last.lock();
-        let reached = last.filter(|last| last.index.index <= self.applied_now());
+        let reached = *self.reads.reached.lock();
         let estimate = self.stamps.estimate(Instant::now()).unwrap_or_default();
         Ok(self.point(estimate, reached.map(|last| last.sent.elapsed())))
     }
 
     async fn bounded(&self, age_max: Duration, deadline: Instant) -> Result<ReadPoint, ReadError> {
-        let last = *self.reads.last.lock();
-        if let Some(last) = last
-            && last.sent.elapsed() <= age_max
-            && last.index.index <= self.applied_now()
+        self.reads.wanted(Instant::now());
+        let reached = *self.reads.reached.lock();
+        if let Some(reached) = reached
+            && reached.sent.elapsed() <= age_max
         {
-            return Ok(self.point(last.index.stamp, Some(last.sent.elapsed())));
+            return Ok(self.point(reached.index.stamp, Some(reached.sent.elapsed())));
         }
         // A round that is sent after the read began is fresher than any bound can ask for.
         self.confirmed(deadline).await

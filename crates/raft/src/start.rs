@@ -229,6 +229,7 @@ fn run(engine: &Arc<Engine>, door: &Arc<Doorkeeper>) -> Vec<JoinHandle<()>> {
         following,
         tokio::spawn(Arc::clone(engine).run_pump()),
         tokio::spawn(Arc::clone(engine).run_reads()),
+        tokio::spawn(Arc::clone(engine).run_refreshing()),
         tokio::spawn(Arc::clone(engine).run_settling()),
         tokio::spawn(Arc::clone(engine).run_reports()),
         tokio::spawn(Arc::clone(engine).run_stepping_down()),

@@ -118,6 +118,7 @@ impl Desk {
             decode::Query::Family(_) => Kind::GetFamily,
             decode::Query::Families(_) => Kind::ListFamilies,
             decode::Query::FamilyCount(_) => Kind::CountFamilies,
+            decode::Query::Access(_) => Kind::CheckAccess,
         };
         let slot = outbox.open(Pending { tag, kind, deadline, issue: None });
         Asking { read, kind, slot, deadline }

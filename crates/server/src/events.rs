@@ -84,6 +84,14 @@ impl EventSink for LoggedEvents {
                 line!(warn, &event, "key_compromised", kid = kid.0)
             }
             EventKind::SoftQuota { kept } => line!(warn, &event, "soft_quota", kept = *kept),
+            EventKind::AccessTokenRevoked { jti, client, until } => line!(
+                info,
+                &event,
+                "access_token_revoked",
+                jti = jti.as_str(),
+                client = client.as_str(),
+                until_unix_ms = until.0,
+            ),
             // An event that is newer than this page is told by its name alone.
             other => line!(info, &event, "other", what = format!("{other:?}")),
         };

@@ -46,7 +46,7 @@ pub(crate) async fn answer(
         Query::FamilyCount(query) => {
             listing::counted(point.position, age, walk.count(query).await?)
         }
-        Query::Validate { .. } | Query::Family(_) => {
+        Query::Validate { .. } | Query::Family(_) | Query::Access(_) => {
             Err(jeton_wire::reply::bug("only listings are listed"))
         }
     }

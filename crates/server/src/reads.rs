@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use jeton_core::access::{Access, AccessClaims};
 use jeton_core::command::Binding;
-use jeton_core::ids::DurationMs;
+use jeton_core::ids::{DurationMs, TenantId};
 use jeton_core::read;
 use jeton_core::reply::{FamilyView, Refusal};
 use jeton_core::tables::TablesError;
@@ -20,6 +21,9 @@ use crate::failures;
 use crate::keys::Verdict;
 use crate::listing;
 use crate::outbox::{Outbox, Slot};
+
+/// Access tokens that one look at the rows is about: each takes a handful of rows.
+const CHECKS_A_LOOK: usize = 8;
 
 /// A read that waits for its barrier.
 #[derive(Debug)]
@@ -84,6 +88,11 @@ fn answer_one(desk: &Desk, asking: &Asking, point: &ReadPoint) -> Result<Respons
     }
     let tenant = &asking.read.tenant;
     let outcome = match &asking.read.query {
+        Query::Access(tokens) => {
+            let outcome = check_access(desk, tenant, point, tokens);
+            let outcome = outcome.map_err(|error| unreadable(&error))?;
+            return reply::check_access(point.position, age_of(point), outcome);
+        }
         Query::Family(family) => desk
             .node
             .view(|tables, _| read::family(tables, point.now, tenant, *family))
@@ -99,6 +108,26 @@ fn answer_one(desk: &Desk, asking: &Asking, point: &ReadPoint) -> Result<Respons
 /// How old an answer at this point may be, in the protocol's unit.
 pub(crate) fn age_of(point: &ReadPoint) -> Option<DurationMs> {
     point.age.map(|age| DurationMs(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)))
+}
+
+/// Access tokens are looked at a few at a time: applying waits meanwhile. What is told of later
+/// ones may be newer than the point, never older.
+fn check_access(
+    desk: &Desk,
+    tenant: &TenantId,
+    point: &ReadPoint,
+    tokens: &[AccessClaims],
+) -> Result<Result<Vec<Access>, Refusal>, TablesError> {
+    let mut answers = Vec::with_capacity(tokens.len());
+    for tokens in tokens.chunks(CHECKS_A_LOOK) {
+        let looked =
+            desk.node.view(|tables, _| read::check_access(tables, point.now, tenant, tokens))?;
+        match looked {
+            Ok(more) => answers.extend(more),
+            Err(refusal) => return Ok(Err(refusal)),
+        }
+    }
+    Ok(Ok(answers))
 }
 
 /// A token is judged by its mac first: nobody probes families without a genuine one.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use jeton_core::access::Access;
 use jeton_core::ids::{FamilyId, Generation, Kid, Mac, Position, UnixMs};
 use jeton_core::reply::{FamilyView, Refusal};
 
@@ -10,7 +11,7 @@ use crate::check::{self, Violation};
 use crate::failure::Failure;
 use crate::pb::v1;
 use crate::pb::v1::operation_result::Response;
-use crate::{listing, refusal, view};
+use crate::{access, listing, refusal, view};
 
 /// The outcome of a mutation.
 #[derive(Debug, Clone, PartialEq)]
@@ -126,6 +127,10 @@ pub enum Answer {
     ListFamilies(Seen<listing::Page>),
     /// To `CountFamilies`.
     CountFamilies(Seen<listing::Count>),
+    /// To `RevokeAccessToken`.
+    RevokeAccessToken(Answered<Revocation>),
+    /// To `CheckAccess`.
+    CheckAccess(Seen<Vec<Access>>),
 }
 
 /// The answer inside a pipeline's result.
@@ -147,6 +152,10 @@ pub fn operation(result: v1::OperationResult) -> Result<Answer, Failure> {
         Some(Response::RevokeWhere(r)) => revoke_where(r).map(Answer::RevokeWhere),
         Some(Response::ListFamilies(r)) => listing::list_families(r).map(Answer::ListFamilies),
         Some(Response::CountFamilies(r)) => listing::count_families(r).map(Answer::CountFamilies),
+        Some(Response::RevokeAccessToken(r)) => {
+            revoke_access_token(r).map(Answer::RevokeAccessToken)
+        }
+        Some(Response::CheckAccess(r)) => check_access(r).map(Answer::CheckAccess),
     };
     decoded.map_err(Failure::malformed_response)
 }
@@ -264,6 +273,33 @@ pub fn revoke_family(r: v1::RevokeFamilyResponse) -> Result<Answered<Revocation>
 /// [`Violation`] if the response breaks the protocol.
 pub fn revoke_where(r: v1::RevokeWhereResponse) -> Result<Answered<()>, Violation> {
     unless_refused(r.position, r.refusal, ())
+}
+
+/// See [`Answer::RevokeAccessToken`].
+///
+/// # Errors
+/// [`Violation`] if the response breaks the protocol.
+pub fn revoke_access_token(
+    r: v1::RevokeAccessTokenResponse,
+) -> Result<Answered<Revocation>, Violation> {
+    use v1::revoke_access_token_response::Outcome;
+    let outcome = match check::required("outcome", r.outcome)? {
+        Outcome::Result(result) => Ok(revocation(result)?),
+        Outcome::Refusal(pb) => Err(refusal::decode(pb)?),
+    };
+    Ok(Answered { position: Position(r.position), outcome })
+}
+
+/// See [`Answer::CheckAccess`].
+///
+/// # Errors
+/// [`Violation`] if the response breaks the protocol.
+pub fn check_access(r: v1::CheckAccessResponse) -> Result<Seen<Vec<Access>>, Violation> {
+    let outcome = match r.refusal {
+        Some(pb) => Err(refusal::decode(pb)?),
+        None => Ok(r.answers.into_iter().map(access::answer).collect::<Result<_, _>>()?),
+    };
+    seen(r.read, outcome)
 }
 
 fn issued(field: &str, token: &v1::IssuedToken) -> Result<Issued, Violation> {

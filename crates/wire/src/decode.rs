@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use jeton_core::access::AccessClaims;
 use jeton_core::command::{
     Binding, Command, CreateFamily, Operation, PresentedToken, RequestName, RevokeFamily,
     RevokeToken, RevokeWhere, Rotate, Touch, UpdateFamily,
@@ -13,6 +14,7 @@ use jeton_core::ids::{ClientId, DurationMs, FamilyId, Generation, Kid, Mac, Posi
 use jeton_core::limits;
 use jeton_core::read::FamilyQuery;
 
+use crate::access;
 use crate::check::{self, Violation};
 use crate::listing::{self, PageAsked};
 use crate::pb::v1;
@@ -80,6 +82,8 @@ pub enum Query {
     Families(PageAsked),
     /// How many families match.
     FamilyCount(FamilyQuery),
+    /// Whether access tokens may still be used.
+    Access(Vec<AccessClaims>),
 }
 
 /// How fresh a read must be.
@@ -112,6 +116,8 @@ pub fn operation(request: Option<v1::operation::Request>) -> Result<Asked, Viola
         Request::RevokeWhere(r) => revoke_where(&r).map(Asked::Write),
         Request::ListFamilies(r) => listing::list(r).map(Asked::Read),
         Request::CountFamilies(r) => listing::count(r).map(Asked::Read),
+        Request::RevokeAccessToken(r) => access::revoke_request(&r).map(Asked::Write),
+        Request::CheckAccess(r) => access::check_request(r).map(Asked::Read),
     }
 }
 
@@ -257,12 +263,17 @@ fn revoke_where(r: &v1::RevokeWhereRequest) -> Result<Write, Violation> {
     }
 }
 
-fn write(tenant: TenantId, request: RequestName, operation: Operation, mac: Option<Mac>) -> Write {
+pub(crate) fn write(
+    tenant: TenantId,
+    request: RequestName,
+    operation: Operation,
+    mac: Option<Mac>,
+) -> Write {
     let command = Command { tenant: Some(tenant), request: Some(request), operation };
     Write { command, mac }
 }
 
-fn name(name: Option<v1::RequestName>) -> Result<RequestName, Violation> {
+pub(crate) fn name(name: Option<v1::RequestName>) -> Result<RequestName, Violation> {
     let name = check::required("request", name)?;
     let id = check::request_id("request.id", &name.id)?;
     Ok(RequestName { id, age: DurationMs(name.age_ms) })

@@ -11,6 +11,7 @@ use jeton_core::command::{
 };
 use jeton_core::ids::{Mac, TenantId};
 
+use crate::access;
 use crate::decode::{Asked, Consistency, Query, Read, Write};
 use crate::listing;
 use crate::pb::v1;
@@ -38,6 +39,9 @@ fn command(Write { command, mac }: &Write) -> Option<Request> {
         Operation::RevokeToken(r) => Request::RevokeToken(revoke_token(tenant, *name, r, mac?)),
         Operation::RevokeFamily(r) => Request::RevokeFamily(revoke_family(tenant, *name, r)),
         Operation::RevokeWhere(r) => Request::RevokeWhere(revoke_where(tenant, *name, r)),
+        Operation::RevokeAccessToken(r) => {
+            Request::RevokeAccessToken(access::revoke(tenant, *name, r))
+        }
         _ => return None,
     })
 }
@@ -65,6 +69,11 @@ fn query(read: &Read) -> Request {
         Query::FamilyCount(query) => Request::CountFamilies(v1::CountFamiliesRequest {
             consistency,
             ..listing::count_request(&read.tenant, query)
+        }),
+        Query::Access(tokens) => Request::CheckAccess(v1::CheckAccessRequest {
+            tenant,
+            tokens: tokens.iter().map(access::claims).collect(),
+            consistency,
         }),
     }
 }

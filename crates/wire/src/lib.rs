@@ -13,6 +13,7 @@
 //!
 //! Never here: a decision of the state machine, a socket, a clock.
 
+pub mod access;
 pub mod admin;
 pub mod answer;
 pub mod check;

@@ -94,8 +94,17 @@ fn data(refusal: Refusal) -> v1::Refusal {
 }
 
 fn revoked(by: &RevokedBy) -> v1::Revoked {
+    v1::Revoked {
+        cause: cause(by.cause).into(),
+        position: by.position.0,
+        at_unix_ms: by.at.0,
+        reason: text(by.reason.as_deref()),
+    }
+}
+
+pub(crate) fn cause(cause: RevocationCause) -> v1::revoked::Cause {
     use v1::revoked::Cause;
-    let cause = match by.cause {
+    match cause {
         RevocationCause::Family => Cause::Family,
         RevocationCause::Token => Cause::Token,
         RevocationCause::Reuse => Cause::Reuse,
@@ -104,13 +113,8 @@ fn revoked(by: &RevokedBy) -> v1::Revoked {
         RevocationCause::Evicted => Cause::Evicted,
         RevocationCause::Session => Cause::Session,
         RevocationCause::Suspension => Cause::Suspension,
+        RevocationCause::AccessToken => Cause::AccessToken,
         _ => Cause::Unspecified,
-    };
-    v1::Revoked {
-        cause: cause.into(),
-        position: by.position.0,
-        at_unix_ms: by.at.0,
-        reason: text(by.reason.as_deref()),
     }
 }
 
@@ -275,9 +279,9 @@ pub fn decode(pb: v1::Refusal) -> Result<Refusal, Violation> {
     })
 }
 
-fn revoked_from(pb: &v1::Revoked) -> Result<RevokedBy, Violation> {
+pub(crate) fn cause_from(field: &str, cause: i32) -> Result<RevocationCause, Violation> {
     use v1::revoked::Cause;
-    let cause = match Cause::try_from(pb.cause) {
+    Ok(match Cause::try_from(cause) {
         Ok(Cause::Family) => RevocationCause::Family,
         Ok(Cause::Token) => RevocationCause::Token,
         Ok(Cause::Reuse) => RevocationCause::Reuse,
@@ -286,13 +290,16 @@ fn revoked_from(pb: &v1::Revoked) -> Result<RevokedBy, Violation> {
         Ok(Cause::Evicted) => RevocationCause::Evicted,
         Ok(Cause::Session) => RevocationCause::Session,
         Ok(Cause::Suspension) => RevocationCause::Suspension,
+        Ok(Cause::AccessToken) => RevocationCause::AccessToken,
         Ok(Cause::Unspecified) | Err(_) => {
-            let problem = format!("{} is unknown to this client", pb.cause);
-            return Err(Violation::new("refusal.revoked.cause", problem));
+            return Err(Violation::new(field, format!("{cause} is unknown to this client")));
         }
-    };
+    })
+}
+
+fn revoked_from(pb: &v1::Revoked) -> Result<RevokedBy, Violation> {
     Ok(RevokedBy {
-        cause,
+        cause: cause_from("refusal.revoked.cause", pb.cause)?,
         position: Position(pb.position),
         at: UnixMs(pb.at_unix_ms),
         reason: (!pb.reason.is_empty()).then(|| pb.reason.as_str().into()),

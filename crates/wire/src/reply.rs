@@ -1,6 +1,7 @@
 //! Replies of the core as responses: the server's side.
 
 use bytes::Bytes;
+use jeton_core::access::Access;
 use jeton_core::command::Operation;
 use jeton_core::ids::{DurationMs, Mac, Position};
 use jeton_core::reply::{Done, FamilyView, Refusal, Reply, Rotated};
@@ -9,7 +10,7 @@ use tonic::Code;
 use crate::failure::{Failure, reason};
 use crate::pb::v1;
 use crate::pb::v1::operation_result::Response;
-use crate::{listing, refusal, view};
+use crate::{access, listing, refusal, view};
 
 /// Which response a request is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,6 +37,10 @@ pub enum Kind {
     ListFamilies,
     /// `CountFamiliesResponse`
     CountFamilies,
+    /// `RevokeAccessTokenResponse`
+    RevokeAccessToken,
+    /// `CheckAccessResponse`
+    CheckAccess,
 }
 
 impl Kind {
@@ -50,6 +55,7 @@ impl Kind {
             Operation::RevokeToken(_) => Self::RevokeToken,
             Operation::RevokeFamily(_) => Self::RevokeFamily,
             Operation::RevokeWhere(_) => Self::RevokeWhere,
+            Operation::RevokeAccessToken(_) => Self::RevokeAccessToken,
             _ => return None,
         })
     }
@@ -121,7 +127,10 @@ fn performed(
 }
 
 fn revocation(kind: Kind, position: u64, done: &Done) -> Result<Response, Failure> {
-    use v1::{revoke_family_response as family, revoke_token_response as token};
+    use v1::{
+        revoke_access_token_response as access, revoke_family_response as family,
+        revoke_token_response as token,
+    };
     let result = match done {
         Done::Revoked { already: false } => v1::RevocationResult::Revoked,
         Done::Revoked { already: true } => v1::RevocationResult::Already,
@@ -137,14 +146,19 @@ fn revocation(kind: Kind, position: u64, done: &Done) -> Result<Response, Failur
             let outcome = Some(family::Outcome::Result(result.into()));
             Ok(Response::RevokeFamily(v1::RevokeFamilyResponse { position, outcome }))
         }
+        Kind::RevokeAccessToken => {
+            let outcome = Some(access::Outcome::Result(result.into()));
+            Ok(Response::RevokeAccessToken(v1::RevokeAccessTokenResponse { position, outcome }))
+        }
         _ => Err(bug("the reply does not fit the request")),
     }
 }
 
 fn refused(kind: Kind, position: u64, refusal: v1::Refusal) -> Result<Response, Failure> {
     use v1::{
-        create_family_response as create, revoke_family_response as family,
-        revoke_token_response as token, rotate_response as rotate,
+        create_family_response as create, revoke_access_token_response as access,
+        revoke_family_response as family, revoke_token_response as token,
+        rotate_response as rotate,
     };
     Ok(match kind {
         Kind::Rotate => {
@@ -164,6 +178,10 @@ fn refused(kind: Kind, position: u64, refusal: v1::Refusal) -> Result<Response, 
             let outcome = Some(family::Outcome::Refusal(refusal));
             Response::RevokeFamily(v1::RevokeFamilyResponse { position, outcome })
         }
+        Kind::RevokeAccessToken => {
+            let outcome = Some(access::Outcome::Refusal(refusal));
+            Response::RevokeAccessToken(v1::RevokeAccessTokenResponse { position, outcome })
+        }
         Kind::Touch => Response::Touch(v1::TouchResponse { position, refusal: Some(refusal) }),
         Kind::UpdateFamily => Response::UpdateFamily(v1::UpdateFamilyResponse {
             position,
@@ -173,7 +191,11 @@ fn refused(kind: Kind, position: u64, refusal: v1::Refusal) -> Result<Response, 
         Kind::RevokeWhere => {
             Response::RevokeWhere(v1::RevokeWhereResponse { position, refusal: Some(refusal) })
         }
-        Kind::Validate | Kind::GetFamily | Kind::ListFamilies | Kind::CountFamilies => {
+        Kind::Validate
+        | Kind::GetFamily
+        | Kind::ListFamilies
+        | Kind::CountFamilies
+        | Kind::CheckAccess => {
             return Err(bug("a read was answered as a mutation"));
         }
     })
@@ -222,6 +244,23 @@ pub fn read(
         }
         _ => Err(bug("a mutation was answered as a read")),
     }
+}
+
+/// The response to `CheckAccess`.
+///
+/// # Errors
+/// [`Failure`] for refusals that are errors.
+pub fn check_access(
+    position: Position,
+    age: Option<DurationMs>,
+    outcome: Result<Vec<Access>, Refusal>,
+) -> Result<Response, Failure> {
+    let read = Some(v1::ReadMark { position: position.0, age_ms: age.map(|age| age.0) });
+    let (answers, refusal) = match outcome {
+        Ok(answers) => (answers.into_iter().map(access::access).collect(), None),
+        Err(refusal) => (Vec::new(), Some(refusal::encode(refusal)?)),
+    };
+    Ok(Response::CheckAccess(v1::CheckAccessResponse { read, answers, refusal }))
 }
 
 /// A failure that no input may cause.

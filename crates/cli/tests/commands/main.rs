@@ -1,5 +1,6 @@
 //! The binary as people and scripts use it: real processes, exit codes, tables and JSON.
 
+mod access;
 mod cluster;
 mod demo;
 mod offline;

@@ -68,9 +68,11 @@ fn name_of(request: &mut Request) -> Option<&mut RequestName> {
         Request::RevokeToken(r) => r.request.as_mut(),
         Request::RevokeFamily(r) => r.request.as_mut(),
         Request::RevokeWhere(r) => r.request.as_mut(),
+        Request::RevokeAccessToken(r) => r.request.as_mut(),
         Request::Validate(_)
         | Request::GetFamily(_)
         | Request::ListFamilies(_)
-        | Request::CountFamilies(_) => None,
+        | Request::CountFamilies(_)
+        | Request::CheckAccess(_) => None,
     }
 }

@@ -62,6 +62,10 @@ async fn dispatch(
         Request::RevokeToken(r) => one!(revocation, revoke_token, r, left, RevokeToken),
         Request::RevokeFamily(r) => one!(revocation, revoke_family, r, left, RevokeFamily),
         Request::RevokeWhere(r) => one!(revocation, revoke_where, r, left, RevokeWhere),
+        Request::RevokeAccessToken(r) => {
+            one!(revocation, revoke_access_token, r, left, RevokeAccessToken)
+        }
+        Request::CheckAccess(r) => one!(revocation, check_access, r, left, CheckAccess),
     }
 }
 

@@ -28,7 +28,7 @@ pub(crate) fn create<T: Tables, R: Replies>(
     if let Err(refusal) = admission::authenticated_at(wish.authenticated_at, turn.position) {
         return Ok(Err(refusal));
     }
-    let subject = Some(&wish.subject);
+    let subject = Some(wish.subject.as_str());
     if let Some(by) = suspension::suspended_by(turn.tables, id, tenant, subject, None)? {
         return Ok(Err(Refusal::Suspended(by)));
     }

@@ -39,7 +39,7 @@ pub(crate) struct Loaded {
     bytes: Bytes,
     pub(crate) row: SessionRow,
     /// What killed it, if anything did; else what suspends it.
-    revoked: Option<RevokedBy>,
+    pub(crate) revoked: Option<RevokedBy>,
 }
 
 impl Loaded {
@@ -70,7 +70,7 @@ pub(crate) fn load(
     }
     // By name only: it doesn't hang on itself.
     let cut = revocation::cut_by(tables, id, tenant, &row.roots(session), now)?;
-    let suspended = suspension::suspended_by(tables, id, tenant, Some(&row.subject), None)?;
+    let suspended = suspension::suspended_by(tables, id, tenant, Some(row.subject.as_str()), None)?;
     let revoked = roots::first(roots::first(row.dead.clone(), cut), suspended);
     Ok(Some(Loaded { key, bytes, row, revoked }))
 }

@@ -15,8 +15,10 @@
 //! acquire l by=a ttl=10s wait=5s id=x        a lock; and what else `locks` knows
 //! put code/c value=v lifetime=1m             a record; and what else `records` knows
 //! failover                                   lease time stood still since the last entry
+//! deny t client=web expires=5m               an access token
 //! show f · validate f.1 · rows · sealed f    reads
 //! list subject=alice dead=yes by=2           families, two rows of the index at a time
+//! check jti=t client=web position=3.0 issued=1m · check family=f
 //! one ; two                                  both in one entry
 //! ```
 //!
@@ -178,6 +180,14 @@ impl Story {
             "get" | "find" | "more" => self.look_at_records(words, &mut out),
             "lock" | "await" => self.look_at_lock(words, &mut out),
             "list" => self.list(&mut out, words),
+            "check" => {
+                let claims = words.claims(named);
+                let (tables, tenant) = (&self.tables, &self.tenant);
+                match read::check_access(tables, self.now, tenant, &[claims]).unwrap() {
+                    Ok(answers) => answers.iter().for_each(|told| words::access(&mut out, told)),
+                    Err(refusal) => words::refusal(&mut out, &refusal),
+                }
+            }
             "rows" => self.rows(&mut out),
             "sealed" => {
                 let seal = format!("seal of {}", words.noun());
@@ -258,6 +268,7 @@ impl Story {
             0x44 => "index",
             0x43 => "sessions",
             0x46 => "indexed",
+            0x4e => "denials",
             _ => "others",
         };
         let counts = counts.iter().map(|(byte, count)| format!("{}={count}", kind(byte)));
@@ -338,6 +349,11 @@ impl Story {
                 device,
                 session: words.get("session").map(sessions::session),
                 reason,
+            }),
+            "deny" => Operation::RevokeAccessToken(RevokeAccessToken {
+                jti: Jti::new(words.noun()).unwrap(),
+                client: client.unwrap_or_else(web),
+                expires_at: words.get("expires").map(|span| self.now.plus(words::span(span))),
             }),
             "reauthenticate" => {
                 let subject = SubjectId::new(words.noun()).unwrap();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use jeton_core::access::{Access, AccessClaims};
 use jeton_core::command::{CapPolicy, CapScope, FamilyCap, SettingsChange};
 use jeton_core::ids::*;
 use jeton_core::reply::*;
@@ -64,6 +65,20 @@ impl Words {
             other => panic!("no such policy: {other}"),
         };
         Some(FamilyCap { max, scope, policy })
+    }
+
+    /// What an access token says of itself; `issued=1m` is a minute after the beginning.
+    pub fn claims(&self, family: fn(&str) -> [u8; 16]) -> AccessClaims {
+        AccessClaims {
+            jti: self.get("jti").map(|name| Jti::new(name).unwrap()),
+            subject: self.get("subject").map(|name| SubjectId::new(name).unwrap()),
+            client: self.get("client").map(|name| ClientId::new(name).unwrap()),
+            device: self.get("device").map(|name| DeviceId::new(name).unwrap()),
+            session: self.get("session").map(|name| SessionId::new(name).unwrap()),
+            family: self.get("family").map(|name| FamilyId(family(name))),
+            position: self.get("position").map(position),
+            issued_at: self.get("issued").map(|text| T0.plus(span(text))),
+        }
     }
 
     pub fn settings(&self) -> SettingsChange {
@@ -210,6 +225,17 @@ fn cause(out: &mut String, refusal: &str, by: &RevokedBy) -> std::fmt::Result {
     writeln!(out, "{refusal} by {cause:?} at {at}, {when}{}", reason.unwrap_or_default())
 }
 
+pub fn access(out: &mut String, access: &Access) {
+    match access {
+        Access::Active => writeln!(out, "active"),
+        Access::Denied(by) => {
+            let (basis, cause, at) = (by.basis, by.cause, place(by.position));
+            writeln!(out, "DENIED by {basis:?}: {cause:?} at {at}, {}", instant(by.at))
+        }
+    }
+    .unwrap();
+}
+
 fn write_reuse(out: &mut String, reuse: &Reuse) -> std::fmt::Result {
     let age = reuse.age.map_or("unknown".to_owned(), short_span);
     let known = |same: Option<bool>| match same {
@@ -255,6 +281,9 @@ pub fn event(out: &mut String, event: &Event) {
         EventKind::SoftQuota { kept } => writeln!(out, "quota crossed: {kept} rows"),
         EventKind::KeyCompromised { kid } => writeln!(out, "key {} is compromised", kid.0),
         EventKind::RecordReplayed { kind } => writeln!(out, "a {kind} came back"),
+        EventKind::AccessTokenRevoked { jti, client, until } => {
+            writeln!(out, "access token {jti} of {client} revoked until {}", instant(*until))
+        }
         other => writeln!(out, "{other:?}"),
     }
     .unwrap();

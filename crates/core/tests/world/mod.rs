@@ -1,5 +1,6 @@
 //! A small world for properties: two tenants, few families, everything that can be asked of them.
 
+mod access;
 mod listing;
 mod locks;
 mod records;
@@ -10,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jeton_core::access::{Access, AccessClaims, Basis, Denied};
 use jeton_core::codec;
 use jeton_core::command::*;
 use jeton_core::digest::row_digest;
@@ -69,6 +71,8 @@ struct Known {
     who: (String, String, Option<String>),
     /// Digest of each generation handed out.
     tokens: Vec<SecretDigest>,
+    /// Position of the newest of them: what an access token would name.
+    minted: Position,
     /// Position of whatever killed it first.
     dead: Option<Position>,
     /// The session that it is bound to.
@@ -191,7 +195,11 @@ impl World {
     }
 
     fn operation(&mut self, step: &Step) -> Operation {
-        let what = self.revive(step);
+        let what = match self.revive(step) {
+            // Some revoke an access token instead of the family.
+            What::Revoke if step.back & 1 == 1 => What::Deny,
+            what => what,
+        };
         let family = self.family_id(step);
         let client = ClientId::new(&name("client", step.who, 0)).unwrap();
         let subject = SubjectId::new(&name("subject", step.who, 1)).unwrap();
@@ -264,6 +272,12 @@ impl World {
             What::RevokeToken => {
                 Operation::RevokeToken(RevokeToken { token: self.token(step), client })
             }
+            What::Deny => Operation::RevokeAccessToken(RevokeAccessToken {
+                jti: Jti::new(&name("jti", step.who, 3)).unwrap(),
+                client,
+                expires_at: (step.back & 1 == 0)
+                    .then(|| self.now.plus(DurationMs::from_secs(u64::from(step.back) * 400))),
+            }),
             What::Cut => Operation::RevokeWhere(RevokeWhere {
                 subject: (step.back & 1 == 0).then_some(subject),
                 client: (step.back & 2 != 0).then_some(client),
@@ -379,8 +393,16 @@ impl World {
                 let who = (wish.subject.to_string(), wish.client.to_string(), device);
                 let (tokens, session) = (vec![wish.digest], wish.session.clone());
                 self.check_cap(step.tenant, wish, reply);
-                let known = Known { origin, who, tokens, dead: None, session, authenticated_at };
+                let (minted, dead) = (position, None);
+                let known = Known { origin, who, tokens, minted, dead, session, authenticated_at };
                 self.known.insert(key, known);
+            }
+            (Operation::RevokeAccessToken(wish), Ok(Done::Revoked { .. }))
+                if reply.position == position =>
+            {
+                let (jti, client) = (Some(wish.jti.clone()), Some(wish.client.clone()));
+                let access = self.access(key.0, AccessClaims { jti, client, ..Default::default() });
+                assert!(matches!(access, Access::Denied(by) if by.basis == Basis::Jti));
             }
             (Operation::RevokeWhere(wish), Ok(_)) if reply.position == position => {
                 self.cut(step.tenant, wish, position);
@@ -395,6 +417,7 @@ impl World {
                 assert_eq!(known.dead, None, "nothing succeeds after a revocation");
                 assert_eq!(rotated.generation.0, known.tokens.len() as u64, "one chain");
                 known.tokens.push(wish.successor);
+                known.minted = position;
             }
             (Operation::Rotate(_), Ok(Done::Replayed(replayed))) => {
                 let known = &self.known[&key];
@@ -417,6 +440,19 @@ impl World {
             let view = read::family(&self.tables, self.now, &tenant, family.1).unwrap();
             let alive = view.is_ok_and(|view| view.dead.is_none());
             assert!(!(dead && alive), "what was revoked stays so");
+            if family.0 == step.tenant {
+                let access = self.access(step.tenant, known.claims(Some(family.1)));
+                let seen = read::family(&self.tables, self.now, &tenant, family.1).unwrap();
+                // What ended by the clock ends no access token before its time.
+                let revoked = |by: &RevokedBy| by.position != Position(0);
+                let told = matches!(seen.map(|view| view.dead),
+                    Ok(Some(Refusal::Revoked(by) | Refusal::Suspended(by))) if revoked(&by));
+                let anew = |by: Denied| by.cause == RevocationCause::Reauthentication;
+                let older = matches!(access, Access::Denied(by) if anew(by));
+                let spared = access == Access::Active || !alive || older;
+                assert!(spared, "what lives is denied: {access:?}");
+                assert!(!told || access != Access::Active, "access ends with the family");
+            }
         }
         self.check_sessions(step, command, reply);
     }
@@ -464,6 +500,7 @@ impl World {
             What::Publish,
             What::Withdraw,
             What::ExpireLeases,
+            What::Deny,
             What::Session(Ask::Create),
             What::Session(Ask::Touch),
             What::Session(Ask::End),
@@ -491,6 +528,7 @@ impl World {
                     wish.idle = Some(DurationMs(generation));
                     wish.authenticated_at = Some(Position(generation));
                 }
+                Operation::RevokeAccessToken(wish) => wish.expires_at = Some(UnixMs(generation)),
                 Operation::SetTenant(wish) => {
                     wish.changes.family_lifetime_max = Some(limits::FAMILY_LIFETIME_MAX);
                     wish.changes.rotation_burst = Some(generation as u32);

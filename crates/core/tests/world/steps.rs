@@ -46,6 +46,7 @@ pub enum What {
     Publish,
     Withdraw,
     ExpireLeases,
+    Deny,
     Session(Ask),
     /// One of the operations on records.
     Record(u8),

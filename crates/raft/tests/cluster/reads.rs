@@ -47,6 +47,29 @@ async fn a_node_without_a_quorum_serves_no_linearizable_read_and_keeps_its_bound
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_holds_is_kept_fresh_while_someone_reads_with_a_bound() {
+    let cluster = Cluster::start(3).await;
+    let family = family(&cluster.nodes[0]).await;
+    let hour = Consistency::Bounded(Duration::from_secs(3_600));
+    let reader = &cluster.nodes[2];
+    // The first one asks; what comes after is content with that, so others must ask for it.
+    reader.read_point(hour, deadline()).await.unwrap();
+    let written = done(&cluster.nodes[1], family.rotate().0).await;
+    let refreshed = async {
+        loop {
+            let point = reader.read_point(hour, deadline()).await.unwrap();
+            let first = point.age.unwrap();
+            if point.position >= written.position && first < Duration::from_millis(100) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout_at(deadline(), refreshed).await.expect("it is asked again by itself");
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_hears_of_its_deadline_whoever_waits_longer_beside_it() {
     let cluster = Cluster::start(3).await;
     for node in &cluster.nodes[1..] {

@@ -57,6 +57,8 @@ operations! {
     RevokeWhere = "revoke_where", r => r.refusal.as_ref();
     ListFamilies = "list_families", r => chosen!(r, list_families_response);
     CountFamilies = "count_families", r => chosen!(r, count_families_response);
+    RevokeAccessToken = "revoke_access_token", r => chosen!(r, revoke_access_token_response);
+    CheckAccess = "check_access", r => r.refusal.as_ref();
 }
 
 /// See the module.

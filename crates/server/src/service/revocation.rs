@@ -34,4 +34,18 @@ impl RevocationService for Revocations {
     ) -> Result<Response<v1::RevokeWhereResponse>, Status> {
         unary!(self.0, request, RevokeWhere)
     }
+
+    async fn revoke_access_token(
+        &self,
+        request: Request<v1::RevokeAccessTokenRequest>,
+    ) -> Result<Response<v1::RevokeAccessTokenResponse>, Status> {
+        unary!(self.0, request, RevokeAccessToken)
+    }
+
+    async fn check_access(
+        &self,
+        request: Request<v1::CheckAccessRequest>,
+    ) -> Result<Response<v1::CheckAccessResponse>, Status> {
+        unary!(self.0, request, CheckAccess)
+    }
 }

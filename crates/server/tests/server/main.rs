@@ -1,6 +1,7 @@
 //! A real server on a real node, with a directory and ports of its own, and callers that behave and
 //! that don't.
 
+mod access;
 mod bad_callers;
 mod bad_starts;
 mod clusters;

@@ -90,6 +90,37 @@ table! { a_bad_rotation_is_told_which_field: Rotate of samples::rotate();
         => "origin.ip", "65 bytes: the limit is 64";
 }
 
+table! { a_bad_denial_is_told_which_field: RevokeAccessToken of samples::revoke_access_token();
+    |r| r.tenant.clear() => "tenant", "is empty";
+    |r| r.request = None => "request", "missing";
+    |r| r.jti.clear() => "jti", "is empty";
+    |r| r.jti = long(257) => "jti", "257 bytes: the limit is 256";
+    |r| r.client.clear() => "client", "is empty";
+}
+
+table! { a_bad_check_is_told_which_field: CheckAccess of samples::check_access();
+    |r| r.tenant = long(257) => "tenant", "257 bytes";
+    |r| r.tokens.clear() => "tokens", "has 0 entries: send 1 to 256";
+    |r| r.tokens = vec![v1::AccessClaims::default(); 257] => "tokens", "has 257 entries";
+    |r| r.tokens[0].client.clear() => "tokens[0].client", "a jti is denied together with";
+    |r| r.tokens[0].jti = "a\nb".into() => "tokens[0].jti", "control character at byte 1";
+    |r| r.tokens[0].family_id = zeros(15) => "tokens[0].family_id", "15 bytes";
+    |r| r.tokens[1].subject = long(257) => "tokens[1].subject", "257 bytes";
+    |r| r.tokens[1].session = long(257) => "tokens[1].session", "257 bytes";
+    |r| r.tokens[1].device = long(257) => "tokens[1].device", "257 bytes";
+    |r| r.consistency = Some(v1::Consistency {
+        level: Some(v1::consistency::Level::Linearizable(false)),
+    }) => "consistency.linearizable", "is false";
+}
+
+#[test]
+fn as_many_checks_as_the_limit_allows_are_taken() {
+    let request = encode::operation(&samples::check_access()).expect("clients can send it");
+    let Request::CheckAccess(mut r) = request else { panic!("the sample is of another kind") };
+    r.tokens = vec![v1::AccessClaims::default(); 256];
+    assert!(decode::operation(Some(Request::CheckAccess(r))).is_ok());
+}
+
 fn attributes(entries: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
     entries.into_iter().collect()
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use jeton_core::access::{Access, Basis, Denied};
 use jeton_core::command::TenantSettings;
 use jeton_core::ids::{DurationMs, FamilyId, Generation, Kid, Mac, Position, UnixMs};
 use jeton_core::reply::{
@@ -103,14 +104,17 @@ fn every_refusal_arrives_on_every_operation() {
             Kind::RevokeToken,
             Kind::RevokeFamily,
             Kind::RevokeWhere,
+            Kind::RevokeAccessToken,
         ] {
             let (position, arrived) = match answered(kind, Err(refusal.clone()), None) {
                 Answer::Rotate(a) => (a.position, a.outcome.err()),
                 Answer::CreateFamily(a) => (a.position, a.outcome.err()),
                 Answer::Touch(a) | Answer::RevokeWhere(a) => (a.position, a.outcome.err()),
                 Answer::UpdateFamily(a) => (a.position, a.outcome.err()),
-                Answer::RevokeToken(a) | Answer::RevokeFamily(a) => (a.position, a.outcome.err()),
-                _ => panic!("a read was answered"),
+                Answer::RevokeToken(a) | Answer::RevokeFamily(a) | Answer::RevokeAccessToken(a) => {
+                    (a.position, a.outcome.err())
+                }
+                read => panic!("a read was answered: {read:?}"),
             };
             assert_eq!((position, arrived), (Position(99), Some(refusal.clone())), "{kind:?}");
         }
@@ -197,8 +201,12 @@ fn the_other_mutations_arrive() {
             Answer::RevokeToken(a) if a.outcome == Ok(heard)
         ));
         assert!(matches!(
-            done(Kind::RevokeFamily, told),
+            done(Kind::RevokeFamily, told.clone()),
             Answer::RevokeFamily(a) if a.outcome == Ok(heard)
+        ));
+        assert!(matches!(
+            done(Kind::RevokeAccessToken, told),
+            Answer::RevokeAccessToken(a) if a.outcome == Ok(heard)
         ));
     }
 }
@@ -257,6 +265,43 @@ fn reads_arrive_with_their_mark() {
             assert_eq!(seen.age, Some(Duration::from_millis(15)));
             assert_eq!(seen.outcome, outcome);
         }
+    }
+}
+
+#[test]
+fn access_arrives_with_its_basis() {
+    let denied = |(basis, cause)| {
+        Access::Denied(Denied { basis, cause, position: Position(40), at: UnixMs(4) })
+    };
+    let whys = [
+        (Basis::Jti, RevocationCause::AccessToken),
+        (Basis::Family, RevocationCause::Reuse),
+        (Basis::Position, RevocationCause::Cutoff),
+        (Basis::IssuedAt, RevocationCause::Cutoff),
+        (Basis::Family, RevocationCause::Family),
+        (Basis::Family, RevocationCause::Token),
+        (Basis::Suspension, RevocationCause::Suspension),
+        (Basis::Session, RevocationCause::Session),
+    ];
+    let answers: Vec<_> = whys.into_iter().map(denied).chain([Access::Active]).collect();
+    for outcome in [Ok(answers), Err(Refusal::TenantUnknown)] {
+        let response = reply::check_access(Position(12), None, outcome.clone()).expect("told");
+        let result = v1::OperationResult { tag: 1, response: Some(response) };
+        let Answer::CheckAccess(seen) = answer::operation(through_bytes(&result)).expect("well")
+        else {
+            panic!("access is answered as such")
+        };
+        assert_eq!((seen.position, seen.age, seen.outcome), (Position(12), None, outcome));
+    }
+}
+
+#[test]
+fn access_that_says_nothing_is_an_error_and_never_active() {
+    for verdict in [None, Some(v1::access::Verdict::Active(false))] {
+        let read = Some(v1::ReadMark::default());
+        let answers = vec![v1::Access { verdict }];
+        let response = v1::CheckAccessResponse { read, answers, refusal: None };
+        assert!(answer::check_access(response).is_err());
     }
 }
 

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use jeton_core::access::AccessClaims;
 use jeton_core::command::{
     Binding, CapPolicy, CapScope, Command, CreateFamily, FamilyCap, Operation, Origin,
-    PresentedToken, RequestName, RevokeFamily, RevokeToken, RevokeWhere, Rotate, Touch,
-    UpdateFamily,
+    PresentedToken, RequestName, RevokeAccessToken, RevokeFamily, RevokeToken, RevokeWhere, Rotate,
+    Touch, UpdateFamily,
 };
 use jeton_core::ids::{
-    ClientId, DeviceId, DurationMs, FamilyId, Generation, Kid, Mac, Position, RequestId,
-    SecretDigest, SessionId, SubjectId, TenantId,
+    ClientId, DeviceId, DurationMs, FamilyId, Generation, Jti, Kid, Mac, Position, RequestId,
+    SecretDigest, SessionId, SubjectId, TenantId, UnixMs,
 };
 use jeton_core::read::{FamilyCursor, FamilyQuery};
 use jeton_wire::decode::{Asked, Consistency, Query, Read, Write};
@@ -154,6 +155,30 @@ pub fn count_families() -> Asked {
     Asked::Read(Read { tenant: tenant(), query, consistency: Consistency::Linearizable })
 }
 
+pub fn revoke_access_token() -> Asked {
+    let revoke = RevokeAccessToken {
+        jti: Jti::new("jti-1").expect("a good id"),
+        client: client(),
+        expires_at: Some(UnixMs(60_000)),
+    };
+    write(Operation::RevokeAccessToken(revoke), None)
+}
+
+pub fn check_access() -> Asked {
+    let all = AccessClaims {
+        jti: Some(Jti::new("jti-1").expect("a good id")),
+        subject: Some(subject()),
+        client: Some(client()),
+        device: Some(device()),
+        session: Some(SessionId::new("sid-1").expect("a good id")),
+        family: Some(FamilyId([7; 16])),
+        position: Some(Position(0)),
+        issued_at: Some(UnixMs(5)),
+    };
+    let query = Query::Access(vec![all, AccessClaims::default()]);
+    Asked::Read(Read { tenant: tenant(), query, consistency: Consistency::Linearizable })
+}
+
 /// One of each operation.
 pub fn all() -> Vec<Asked> {
     let reason: Option<Arc<str>> = Some("by the user".into());
@@ -168,6 +193,8 @@ pub fn all() -> Vec<Asked> {
         count_families(),
         revoke_where(false),
         revoke_where(true),
+        revoke_access_token(),
+        check_access(),
         write(Operation::Touch(Touch { token: token() }), mac),
         write(Operation::RevokeToken(RevokeToken { token: token(), client: client() }), mac),
         write(Operation::RevokeFamily(RevokeFamily { family: FamilyId([7; 16]), reason }), None),
