@@ -1,7 +1,7 @@
 //! `jeton cluster`: look at the cluster and change its members.
 
 use clap::{Args, Subcommand};
-use jeton_client::admin::ClusterStatus;
+use jeton_client::admin::{ClusterStatus, NodeState};
 use serde::Serialize;
 
 use crate::args::Connection;
@@ -19,7 +19,9 @@ Examples:
 
 Members are changed by the leader; any node says where it is, so any will do as the endpoint.
 
-A new cluster needs none of these: start every node with the same --bootstrap-expect and --join.";
+A new cluster needs none of these: start every node with the same --bootstrap-expect and --join.
+Or start them with --bootstrap-expect 0, and tell one of them, and only one, to begin:
+  jeton cluster init --members 10.0.0.1:7402,10.0.0.2:7402,10.0.0.3:7402";
 
 /// See [`crate::args::Command::Cluster`].
 #[derive(Debug, Args)]
@@ -36,8 +38,15 @@ pub struct ClusterArgs {
 /// What to do with the cluster.
 #[derive(Debug, Subcommand)]
 pub enum ClusterCommand {
-    /// Make the empty node at the endpoint the first of a new cluster. Can be repeated.
-    Init,
+    /// Have the node at the endpoint form a new cluster, of nodes that all run, empty, with
+    /// --bootstrap-expect 0. Returns when it runs. Can be repeated: with the same members it goes
+    /// on, and a cluster that exists is left alone.
+    Init {
+        /// Peer addresses of all first members, the node's own too. Default: those of its --join,
+        /// or the node alone.
+        #[arg(long, value_name = "HOST:PORT,...", value_delimiter = ',')]
+        members: Vec<String>,
+    },
     /// Show the cluster as the node at the endpoint sees it.
     Status,
     /// Add a running, empty node as a learner.
@@ -84,8 +93,8 @@ pub async fn run(args: ClusterArgs, format: Format) -> anyhow::Result<Exit> {
             format.print(&StatusReport::of(admin.status(timeout).await?))?;
             return Ok(Exit::Ok);
         }
-        ClusterCommand::Init => {
-            let made = admin.init(timeout).await?;
+        ClusterCommand::Init { members } => {
+            let made = admin.init(&members, timeout).await?;
             let result = if made.created { "CREATED" } else { "EXISTS" };
             DoneReport { cluster: Some(made.cluster.to_string()), ..DoneReport::new(result) }
         }
@@ -166,8 +175,10 @@ struct StatusReport {
     node_id: u64,
     leader_id: Option<u64>,
     term: u64,
+    state: &'static str,
     ready: bool,
     why_not_ready: Option<String>,
+    missing_members: Vec<String>,
     position: String,
     last_log_index: u64,
     applied_index: u64,
@@ -222,6 +233,12 @@ impl StatusReport {
             node_id: status.node_id,
             leader_id: status.leader_id,
             term: status.term,
+            state: match status.state {
+                NodeState::Starting => "STARTING",
+                NodeState::Waiting => "WAITING",
+                _ => "RUNNING",
+            },
+            missing_members: status.missing_members,
             ready: status.not_ready.is_none(),
             why_not_ready: status.not_ready,
             position: status.position.to_string(),
@@ -243,6 +260,11 @@ impl StatusReport {
 
 impl Report for StatusReport {
     fn table(&self) -> Table {
+        if self.state != "RUNNING" {
+            let why = self.why_not_ready.clone().unwrap_or_default();
+            let facts = [("state", self.state.to_owned()), ("why", why)];
+            return Table::facts(facts);
+        }
         let mut table = Table::new(["NODE", "ROLE", "CLIENTS", "PEERS", "BEHIND", "CLOCK"]);
         for member in &self.members {
             let here = if member.node_id == self.node_id { "*" } else { "" };

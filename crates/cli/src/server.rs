@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use jeton_server::config::Layers;
-use jeton_server::{App, Config, StartError};
+use jeton_server::{App, Config, RunError, StartError};
 
 use crate::exit::Exit;
 use crate::settings::SettingFlags;
@@ -43,7 +43,12 @@ pub struct ServerArgs {
 
 /// How a server ended: its own exit codes, not those of the other commands.
 pub fn exit_code(error: &anyhow::Error) -> Option<u8> {
-    error.downcast_ref::<StartError>().map(StartError::exit_code)
+    let start = error.downcast_ref::<StartError>();
+    let run = || match error.downcast_ref::<RunError>() {
+        Some(RunError::Start(start)) => Some(start),
+        _ => None,
+    };
+    start.or_else(run).map(StartError::exit_code)
 }
 
 /// Runs it.

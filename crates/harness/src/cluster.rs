@@ -39,6 +39,8 @@ pub struct ClusterSpec {
     pub nodes: usize,
     /// Where everything goes; `None`: a temporary directory that is removed with the cluster.
     pub dir: Option<PathBuf>,
+    /// How many nodes form the cluster by themselves; `None`: all. 0: none, until one is told to.
+    pub bootstrap_expect: Option<usize>,
     /// More flags for `jeton server`, the same for all nodes.
     pub flags: Vec<OsString>,
 }
@@ -46,7 +48,7 @@ pub struct ClusterSpec {
 impl ClusterSpec {
     /// This many nodes of this binary in a temporary directory.
     pub fn new(binary: impl Into<PathBuf>, nodes: usize) -> Self {
-        Self { binary: binary.into(), nodes, dir: None, flags: Vec::new() }
+        Self { binary: binary.into(), nodes, dir: None, bootstrap_expect: None, flags: Vec::new() }
     }
 }
 
@@ -91,7 +93,7 @@ impl Cluster {
             addresses.push((free_address()?, free_address()?));
         }
         let peers: Vec<String> = addresses.iter().map(|(_, peer)| peer.to_string()).collect();
-        let expect = spec.nodes;
+        let expect = spec.bootstrap_expect.unwrap_or(spec.nodes);
         let mut cluster = Self { spec, nodes: Vec::new(), dir, temporary };
         for address in addresses {
             cluster.start_node(address, expect, &peers)?;

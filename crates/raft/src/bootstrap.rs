@@ -38,6 +38,24 @@
 //! tells the last row from those before it: see [`jeton_storage::ownership`]. A log that is empty
 //! here is therefore new.
 //!
+//! **By an operator's order.** Nodes started with `expect` 0 form nothing by themselves. An
+//! operator may tell one of them to, and with which others (`cluster init`): then that node is the
+//! initiator, whatever its place in the list, and the others accept whoever is in the list that
+//! they are offered, with themselves in it. Steps and argument are the same; before step 2 the
+//! initiator writes its plan ([`jeton_storage::init_plan`]), which tells it after a crash that it
+//! goes on:
+//!
+//! | after | on disk | at the next start |
+//! |---|---|---|
+//! | 1 | nothing | waits for an order |
+//! | the plan | a plan without a stamp, or an older one | waits for an order, which overwrites it |
+//! | 2, 3 | plan and stamp of C | goes on with C at 3; other orders are refused |
+//! | 4 | the same, and a log | the plan says nothing any more |
+//!
+//! Two nodes that are told at once both need the stamps of both, and each stamps its own first: at
+//! most one gets them all. Who is refused stays up and tries again, so that its operator can read
+//! why; who was overtaken before it stamped itself takes the other's place.
+//!
 //! An offer quotes the boot id that its receiver answered to a probe, so one that was delayed until
 //! the receiver had lost its disk does not stamp the new one.
 //!
@@ -61,6 +79,7 @@
 
 mod doorkeeper;
 mod join;
+mod lobby;
 #[cfg(test)]
 mod tests;
 
@@ -71,10 +90,12 @@ use std::time::Duration;
 
 use jeton_core::ids::ClusterId;
 use jeton_storage::data_dir::DataDirError;
+use jeton_storage::init_plan::InitPlan;
 use tokio::time::{sleep, timeout};
 
 pub use doorkeeper::{Doorkeeper, Offer, OfferAnswer, OfferRefused, Purpose, Visit};
 pub use join::{JoinError, Place, offer_place};
+pub use lobby::{InitError, Lobby, Phase, Scene};
 
 use crate::peer::handler::Identity;
 use crate::peer::{Connector, DoorCalls};
@@ -99,7 +120,7 @@ pub fn node_id_at(index: u64) -> NodeId {
 /// What the flags say, the same on every node.
 #[derive(Debug, Clone, Default)]
 pub struct Flags {
-    /// How many nodes form the cluster. 0: never form one, wait to be added.
+    /// How many nodes form the cluster. 0: form none unasked; wait to be added, or for an order.
     pub expect: usize,
     /// Their peer addresses, this node's too.
     pub join: Vec<String>,
@@ -123,12 +144,29 @@ pub struct Formed {
 pub async fn form(
     door: &Arc<Doorkeeper>,
     connector: Arc<dyn Connector>,
-    flags: Flags,
+    lobby: &Arc<Lobby>,
 ) -> Result<Formed, BootstrapError> {
-    let first_members = first_members(&flags, &door.own().peer_addr)?;
-    door.expect(first_members.clone());
-    let calls = DoorCalls::new(connector);
-    Bootstrap { expect: flags.expect, first_members, door: Arc::clone(door), calls }.run().await
+    let (expect, first_members) = (lobby.expect(), lobby.check()?);
+    door.expect(expect, first_members.clone());
+    let (calls, door) = (DoorCalls::new(connector), Arc::clone(door));
+    let plan = match door.formed() {
+        true => None,
+        false => Arc::clone(&door).plan().await?,
+    };
+    let (identity, forming) = (door.identity(), plan.as_ref().map(|plan| plan.members.clone()));
+    lobby.change(|scene| {
+        (scene.phase, scene.identity, scene.forming) = (Phase::Waiting, identity, forming);
+    });
+    let lobby = Arc::clone(lobby);
+    Bootstrap { expect, first_members, plan, door, calls, lobby }.run().await
+}
+
+/// Finds what contradicts itself in the flags, before anything is opened.
+///
+/// # Errors
+/// [`BootstrapError::Config`].
+pub fn check_flags(flags: &Flags, own: &str) -> Result<(), BootstrapError> {
+    first_members(flags, own).map(drop)
 }
 
 /// Why a node can't get its place. All of it is for the operator.
@@ -185,6 +223,9 @@ pub enum BootstrapError {
         /// The cluster that was begun.
         cluster: ClusterId,
     },
+    /// The plan of `cluster init` can't be read or written.
+    #[error("the plan of the cluster to form can't be read or written")]
+    Plan(#[source] io::Error),
     /// The directory can't be stamped.
     #[error("the data directory can't be stamped")]
     Stamp(#[source] DataDirError),
@@ -197,22 +238,30 @@ struct Bootstrap {
     expect: usize,
     /// Sorted, without duplicates.
     first_members: Vec<String>,
+    /// What an operator's order has begun.
+    plan: Option<InitPlan>,
     door: Arc<Doorkeeper>,
     calls: DoorCalls,
+    lobby: Arc<Lobby>,
 }
 
 impl Bootstrap {
     async fn run(&self) -> Result<Formed, BootstrapError> {
         if let Some(identity) = self.door.identity() {
-            if self.door.formed() || !self.initiates() || identity.node != 1 {
+            if self.door.formed() {
                 return Ok(Formed { identity, first_members: None });
             }
-            self.check_flags(identity.cluster)?;
-            return self.win_all(identity).await;
+            if let Some(plan) = &self.plan {
+                return self.go_on(identity, plan).await;
+            }
+            if !self.initiates() || identity.node != 1 {
+                return Ok(Formed { identity, first_members: None });
+            }
+            self.check_flags(identity.cluster, &self.first_members)?;
+            return self.win_all(identity, &self.first_members).await;
         }
         if !self.initiates() {
-            let identity = self.wait_for_offer().await?;
-            return Ok(Formed { identity, first_members: None });
+            return self.wait_for_place().await;
         }
         if let Some(identity) = self.survey().await? {
             return Ok(Formed { identity, first_members: None });
@@ -223,31 +272,92 @@ impl Bootstrap {
         if identity.cluster != cluster {
             return Ok(Formed { identity, first_members: None });
         }
-        self.win_all(identity).await
+        self.win_all(identity, &self.first_members).await
     }
 
     fn initiates(&self) -> bool {
         self.expect > 0 && self.first_members.first() == Some(&self.door.own().peer_addr)
     }
 
-    fn others(&self) -> impl Iterator<Item = &String> {
-        let own = &self.door.own().peer_addr;
-        self.first_members.iter().filter(move |address| *address != own)
+    fn others<'a>(&self, list: &'a [String]) -> impl Iterator<Item = &'a String> {
+        let own = self.door.own().peer_addr.clone();
+        list.iter().filter(move |address| **address != own)
     }
 
-    fn check_flags(&self, cluster: ClusterId) -> Result<(), BootstrapError> {
-        if marked(cluster, &self.first_members) == cluster {
+    fn check_flags(&self, cluster: ClusterId, members: &[String]) -> Result<(), BootstrapError> {
+        if marked(cluster, members) == cluster {
             return Ok(());
         }
         Err(BootstrapError::FlagsChanged { cluster })
+    }
+
+    /// What `cluster init` began before a crash.
+    async fn go_on(&self, identity: Identity, plan: &InitPlan) -> Result<Formed, BootstrapError> {
+        self.check_flags(identity.cluster, &plan.members)?;
+        if self.expect > 0 && self.first_members != plan.members {
+            return Err(BootstrapError::FlagsChanged { cluster: identity.cluster });
+        }
+        self.win_all(identity, &plan.members).await
+    }
+
+    /// One attempt at what the operator ordered; `None` if it can't be carried out now.
+    async fn carry_out(&self, members: &[String]) -> Result<Option<Formed>, BootstrapError> {
+        if !self.survey_of(members).await? || !self.lobby.settle(members) {
+            return Ok(None);
+        }
+        let cluster = marked(random_cluster()?, members);
+        let plan = InitPlan { cluster, members: members.to_vec() };
+        Arc::clone(&self.door).save_plan(plan).await?;
+        let node = place_of(members, &self.door.own().peer_addr);
+        let identity = Arc::clone(&self.door).stamp_own(Identity { cluster, node }).await?;
+        self.lobby.change(|scene| scene.identity = Some(identity));
+        if identity.cluster != cluster {
+            self.lobby.overtaken(identity);
+            return Ok(Some(Formed { identity, first_members: None }));
+        }
+        self.lobby.change(|scene| scene.forming = Some(members.to_vec()));
+        self.win_all(identity, members).await.map(Some)
+    }
+
+    /// Whether all members answer and none has a place yet. If one has, the order is off.
+    async fn survey_of(&self, members: &[String]) -> Result<bool, BootstrapError> {
+        let mut all = self.look_around(members).await? == self.others(members).count();
+        self.lobby.asked(members, self.lobby.scene().missing);
+        let refusal = match self.door.foreign() {
+            Some(cluster) => Some(format!("cluster {cluster} exists already")),
+            None => self.occupied(members).await,
+        };
+        if let Some(words) = refusal {
+            self.lobby.refuse(words);
+            all = false;
+        }
+        Ok(all)
+    }
+
+    /// Who of the members has a place in a cluster, or another address.
+    async fn occupied(&self, members: &[String]) -> Option<String> {
+        for address in self.others(members) {
+            let Ok(visit) = self.calls.probe(address, PROBE_TIMEOUT).await else { continue };
+            if visit.own.peer_addr != *address {
+                let own = visit.own.peer_addr;
+                return Some(format!("the node at {address} calls itself {own}: use that address"));
+            }
+            if let Some(Identity { cluster, node }) = visit.identity {
+                return Some(format!(
+                    "{address} is node {node} of cluster {cluster}: if that cluster was never \
+                     formed, empty that node's data directory and start it again"
+                ));
+            }
+        }
+        None
     }
 
     /// Step 1: until all others answer and none is in a cluster; or until this node was added to
     /// one, then as whom.
     async fn survey(&self) -> Result<Option<Identity>, BootstrapError> {
         loop {
-            let visits = self.look_around().await?;
-            if visits == self.others().count() && self.door.foreign().is_none() {
+            let visits = self.look_around(&self.first_members).await?;
+            if visits == self.others(&self.first_members).count() && self.door.foreign().is_none() {
                 return Ok(None);
             }
             if let Some(identity) = self.stamped_soon().await {
@@ -256,13 +366,26 @@ impl Bootstrap {
         }
     }
 
-    /// What every node but the initiator does.
-    async fn wait_for_offer(&self) -> Result<Identity, BootstrapError> {
+    /// What every node does that is not an initiator by its flags.
+    async fn wait_for_place(&self) -> Result<Formed, BootstrapError> {
         loop {
-            if let Some(identity) = self.stamped_soon().await {
-                return Ok(identity);
+            let stamped = tokio::select! {
+                biased;
+                stamped = self.stamped_soon() => stamped,
+                () = self.lobby.next_order() => None,
+            };
+            if let Some(identity) = stamped {
+                self.lobby.overtaken(identity);
+                return Ok(Formed { identity, first_members: None });
             }
-            self.look_around().await?;
+            match self.lobby.ordered() {
+                Some(members) => {
+                    if let Some(formed) = self.carry_out(&members).await? {
+                        return Ok(formed);
+                    }
+                }
+                None => drop(self.look_around(&self.first_members).await?),
+            }
         }
     }
 
@@ -272,20 +395,25 @@ impl Bootstrap {
 
     /// Probes all others once. Returns how many answered; a cluster that was seen is remembered at
     /// the door.
-    async fn look_around(&self) -> Result<usize, BootstrapError> {
-        let probes = self.others().map(|address| self.calls.probe(address, PROBE_TIMEOUT));
-        let mut answered = 0;
-        for visit in futures::future::join_all(probes).await {
+    async fn look_around(&self, list: &[String]) -> Result<usize, BootstrapError> {
+        let probes = self.others(list).map(|address| async move {
+            (address, self.calls.probe(address, PROBE_TIMEOUT).await)
+        });
+        let (mut answered, mut missing) = (0, Vec::new());
+        let visits = futures::future::join_all(probes).await;
+        for (address, visit) in visits {
             let visit = match visit {
                 Ok(visit) => visit,
                 Err(error) => {
                     tracing::debug!(%error, "a node can't be asked for its cluster yet");
+                    missing.push(address.clone());
                     continue;
                 }
             };
             answered += 1;
             self.consider(&visit)?;
         }
+        self.lobby.change(|scene| scene.missing = missing);
         Ok(answered)
     }
 
@@ -307,6 +435,8 @@ impl Bootstrap {
                 address: own.clone(),
             });
         }
+        let foreign = (identity.cluster, visit.own.peer_addr.clone());
+        self.lobby.change(|scene| scene.foreign = Some(foreign));
         if self.door.see(identity.cluster, &visit.own.peer_addr) {
             tracing::info!(
                 cluster = %identity.cluster,
@@ -318,20 +448,32 @@ impl Bootstrap {
     }
 
     /// Steps 3 and 4.
-    async fn win_all(&self, identity: Identity) -> Result<Formed, BootstrapError> {
-        let mut members = BTreeMap::from([(1, self.door.own().clone())]);
-        for (place, address) in self.first_members.iter().enumerate().skip(1) {
-            let node = place as NodeId + 1;
+    async fn win_all(&self, identity: Identity, list: &[String]) -> Result<Formed, BootstrapError> {
+        let mut members = BTreeMap::from([(identity.node, self.door.own().clone())]);
+        for address in self.others(list) {
+            let node = place_of(list, address);
             let place = Identity { cluster: identity.cluster, node };
             let member = loop {
-                if let Some(member) = self.offer(place, address).await? {
-                    break member;
+                match self.offer(place, address, list).await {
+                    Ok(Some(member)) => break member,
+                    Ok(None) => {}
+                    // Who was told to form a cluster stays, so that its operator can ask why.
+                    Err(error @ BootstrapError::Refused { .. }) if self.ordered() => {
+                        self.lobby.refuse(error.to_string());
+                    }
+                    Err(error) => return Err(error),
                 }
                 sleep(LOOK_INTERVAL).await;
             };
+            self.lobby.change(|scene| scene.missing.retain(|missing| missing != address));
             members.insert(node, member);
         }
         Ok(Formed { identity, first_members: Some(members) })
+    }
+
+    /// Whether an operator's order is carried out.
+    fn ordered(&self) -> bool {
+        self.lobby.scene().forming.is_some()
     }
 
     /// One attempt to win one node; `None` if it can't be reached.
@@ -339,11 +481,13 @@ impl Bootstrap {
         &self,
         place: Identity,
         address: &str,
+        list: &[String],
     ) -> Result<Option<Member>, BootstrapError> {
         let visit = match self.calls.probe(address, PROBE_TIMEOUT).await {
             Ok(visit) => visit,
             Err(error) => {
                 tracing::info!(%error, "waiting for all first members");
+                self.lobby.change(|scene| scene.missing = vec![address.to_owned()]);
                 return Ok(None);
             }
         };
@@ -352,7 +496,7 @@ impl Bootstrap {
             return Err(BootstrapError::LostLog { cluster, address });
         }
         let offer = Offer {
-            purpose: Purpose::Bootstrap { expected: self.first_members.clone() },
+            purpose: Purpose::Bootstrap { expected: list.to_vec() },
             identity: place,
             caller: self.door.own().peer_addr.clone(),
             address: address.to_owned(),
@@ -378,14 +522,25 @@ impl Bootstrap {
     }
 }
 
-fn first_members(flags: &Flags, own: &String) -> Result<Vec<String>, BootstrapError> {
+/// The number of who has this address, by its place in the list.
+fn place_of(list: &[String], address: &str) -> NodeId {
+    list.iter().take_while(|listed| *listed != address).count() as NodeId + 1
+}
+
+/// The addresses, sorted, each once.
+fn list_of(flags: &Flags, own: &str) -> Vec<String> {
     let mut addresses = flags.join.clone();
     // A single node needs no list.
     if addresses.is_empty() && flags.expect == 1 {
-        addresses.push(own.clone());
+        addresses.push(own.to_owned());
     }
     addresses.sort();
     addresses.dedup();
+    addresses
+}
+
+fn first_members(flags: &Flags, own: &str) -> Result<Vec<String>, BootstrapError> {
+    let addresses = list_of(flags, own);
     let (named, expect) = (addresses.len(), flags.expect);
     if expect as u64 > FIRST_MEMBERS_MAX {
         let words = format!("a cluster starts with at most {FIRST_MEMBERS_MAX} nodes");
@@ -397,7 +552,7 @@ fn first_members(flags: &Flags, own: &String) -> Result<Vec<String>, BootstrapEr
              the peer addresses of all {expect} first nodes, this one's too, the same everywhere"
         )));
     }
-    if expect > 0 && !addresses.contains(own) {
+    if expect > 0 && !addresses.iter().any(|address| address == own) {
         return Err(BootstrapError::Config(format!(
             "--join does not name this node's own peer address {own}: the list must be the same \
              on every node, with every node in it"

@@ -48,7 +48,7 @@ pub use clock::{Clock, SystemClock};
 pub use config::{NodeConfig, Seams};
 pub use errors::{MembersError, ProposeError, ReadError, StartError};
 pub use intake::ReplySink;
-pub use node::Node;
+pub use node::{Node, Starting};
 pub use reads::{Consistency, ReadPoint};
 pub use standing::Health;
 pub use state_machine::EventSink;

@@ -20,6 +20,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::bootstrap::Lobby;
 use crate::config::{NodeConfig, Seams};
 use crate::engine::Engine;
 use crate::errors::{MembersError, ProposeError, ReadError, StartError};
@@ -85,6 +86,43 @@ impl Drop for Runtime {
     }
 }
 
+/// A node on its way. Dropping it is like a crash, which is safe at every step.
+pub struct Starting {
+    lobby: Arc<Lobby>,
+    task: AbortOnDrop,
+    runtime: Runtime,
+}
+
+type Started = Result<(Arc<Engine>, Life), StartError>;
+
+struct AbortOnDrop(JoinHandle<Started>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Starting {
+    /// What it waits for, and the way to have it form a cluster.
+    #[must_use]
+    pub fn lobby(&self) -> Arc<Lobby> {
+        Arc::clone(&self.lobby)
+    }
+
+    /// Waits until the node takes part in its cluster and has applied what it knows to be
+    /// committed.
+    ///
+    /// # Errors
+    /// [`StartError`] says what is wrong and, where it can, what to do.
+    pub async fn started(mut self) -> Result<Node, StartError> {
+        let started = (&mut self.task.0).await;
+        let (engine, life) = started.map_err(|join| StartError::Consensus(join.to_string()))??;
+        let (life, runtime) = (Mutex::new(Some(life)), self.runtime);
+        Ok(Node { inner: Arc::new(Inner { engine, life, runtime }) })
+    }
+}
+
 impl Node {
     /// Starts a node. Returns when it has applied what it knows to be committed and takes part in
     /// its cluster; with `bootstrap_expect` above 1, that is when all of them are there.
@@ -92,11 +130,21 @@ impl Node {
     /// # Errors
     /// [`StartError`] says what is wrong and, where it can, what to do.
     pub async fn start(config: NodeConfig, seams: Seams) -> Result<Self, StartError> {
+        Self::begin(config, seams).await?.started().await
+    }
+
+    /// Begins to start a node: returns when it has its directory and its peer port. What it waits
+    /// for then, [`Starting::lobby`] says.
+    ///
+    /// # Errors
+    /// [`StartError`] if there is something else in the directory, or it is in use.
+    pub async fn begin(config: NodeConfig, seams: Seams) -> Result<Starting, StartError> {
         let runtime = Runtime::new(config.runtime_threads).map_err(StartError::Thread)?;
-        let handle = runtime.handle.clone();
-        let started = handle.spawn(start::start(config, seams)).await;
-        let (engine, life) = started.map_err(|join| StartError::Consensus(join.to_string()))??;
-        Ok(Self { inner: Arc::new(Inner { engine, life: Mutex::new(Some(life)), runtime }) })
+        let begun = runtime.handle.spawn(start::begin(config, seams)).await;
+        let begun = begun.map_err(|join| StartError::Consensus(join.to_string()))??;
+        let lobby = begun.lobby();
+        let task = runtime.handle.spawn(begun.finish());
+        Ok(Starting { lobby, task: AbortOnDrop(task), runtime })
     }
 
     /// Which cluster this node belongs to.

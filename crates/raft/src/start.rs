@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 
 use crate::batcher::Flights;
-use crate::bootstrap::{self, Doorkeeper, Flags, Formed};
+use crate::bootstrap::{self, Doorkeeper, Flags, Formed, Lobby, Phase};
 use crate::clock::Stamps;
 use crate::config::{NodeConfig, Seams};
 use crate::digests::DigestBook;
@@ -36,44 +36,69 @@ use crate::worker;
 
 type Boxed = Box<dyn Error + Send + Sync>;
 
-/// Starts everything; the caller's runtime is the node's.
-pub(crate) async fn start(
+/// A node that has its directory and its port, and nothing else.
+pub(crate) struct Begun {
     config: NodeConfig,
-    mut seams: Seams,
-) -> Result<(Arc<Engine>, Life), StartError> {
+    seams: Seams,
+    dir: Arc<DataDir>,
+    listener: TcpListener,
+    lobby: Arc<Lobby>,
+}
+
+/// Takes the directory and the port.
+pub(crate) async fn begin(config: NodeConfig, mut seams: Seams) -> Result<Begun, StartError> {
     check(&config)?;
-    let dir = open_dir(&config, &seams).await?;
-    // A directory that has a stamp may hold a log, and whether it does decides what this node may
-    // be offered.
-    let early = match dir.stamped() {
-        Some(_) => Some(stores::open(&config, &seams, &dir).await?),
-        None => None,
-    };
-    let formed = early.as_ref().is_some_and(|stores| stores.log.state().in_use());
-    let own =
-        Member { peer_addr: config.peer_addr.clone(), client_addr: config.client_addr.clone() };
-    let door = Arc::new(Doorkeeper::new(Arc::clone(&dir), own, formed, random_u64()?));
-    let server = PeerServer::<Engine>::new(Arc::clone(&door));
-    let listener = listen(&config, &mut seams).await?;
-    let (stop_server, stopped) = oneshot::channel();
-    let serving = serve(server.clone(), listener, stopped);
     let flags = Flags { expect: config.bootstrap_expect, join: config.join.clone() };
-    let formed = bootstrap::form(&door, seams.connector.clone(), flags).await;
-    let Formed { identity, first_members } = formed.map_err(boxed(StartError::Bootstrap))?;
-    let stores = match early {
-        Some(stores) => stores,
-        None => stores::open(&config, &seams, &dir).await?,
-    };
-    // From here on the node may vote.
-    stores.claim(&config, &dir).await?;
-    let (engine, checkpointer) = assemble(config, seams, identity, stores).await?;
-    server.run(Running::new(Arc::clone(&engine)));
-    if let Some(members) = first_members {
-        initialise(&engine.raft, members).await?;
+    bootstrap::check_flags(&flags, &config.peer_addr).map_err(boxed(StartError::Bootstrap))?;
+    let lobby = Lobby::new(config.peer_addr.clone(), flags);
+    let dir = open_dir(&config, &seams).await?;
+    let listener = listen(&config, &mut seams).await?;
+    Ok(Begun { config, seams, dir, listener, lobby })
+}
+
+impl Begun {
+    /// What it waits for.
+    pub(crate) fn lobby(&self) -> Arc<Lobby> {
+        Arc::clone(&self.lobby)
     }
-    let mut tasks = run(&engine, &door);
-    tasks.push(serving);
-    Ok((engine, Life { tasks, server: stop_server, checkpointer, data_dir: dir }))
+
+    /// Starts everything; the caller's runtime is the node's.
+    pub(crate) async fn finish(self) -> Result<(Arc<Engine>, Life), StartError> {
+        let Self { config, seams, dir, listener, lobby } = self;
+        // A directory that has a stamp may hold a log, and whether it does decides what this node
+        // may be offered.
+        let early = match dir.stamped() {
+            Some(_) => Some(stores::open(&config, &seams, &dir).await?),
+            None => None,
+        };
+        let formed = early.as_ref().is_some_and(|stores| stores.log.state().in_use());
+        let own =
+            Member { peer_addr: config.peer_addr.clone(), client_addr: config.client_addr.clone() };
+        let door = Arc::new(Doorkeeper::new(Arc::clone(&dir), own, formed, random_u64()?));
+        let server = PeerServer::<Engine>::new(Arc::clone(&door));
+        let (stop_server, stopped) = oneshot::channel();
+        let serving = serve(server.clone(), listener, stopped);
+        let formed = bootstrap::form(&door, seams.connector.clone(), &lobby).await;
+        let Formed { identity, first_members } = formed.map_err(boxed(StartError::Bootstrap))?;
+        lobby.change(|scene| {
+            (scene.phase, scene.identity) = (Phase::Recovering, Some(identity));
+        });
+        let stores = match early {
+            Some(stores) => stores,
+            None => stores::open(&config, &seams, &dir).await?,
+        };
+        // From here on the node may vote.
+        stores.claim(&config, &dir).await?;
+        let (engine, checkpointer) = assemble(config, seams, identity, stores).await?;
+        server.run(Running::new(Arc::clone(&engine)));
+        if let Some(members) = first_members {
+            initialise(&engine.raft, members).await?;
+        }
+        let mut tasks = run(&engine, &door);
+        tasks.push(serving);
+        lobby.change(|scene| scene.phase = Phase::Started(identity.cluster));
+        Ok((engine, Life { tasks, server: stop_server, checkpointer, data_dir: dir }))
+    }
 }
 
 pub(crate) fn boxed<E: Into<Boxed>>(wrap: fn(Boxed) -> StartError) -> impl FnOnce(E) -> StartError {

@@ -1,8 +1,9 @@
 //! A server's life: configuration → build → run → drain.
 //!
 //! ```text
-//!  build   check the configuration ─ take the ports ─ start the node (it opens its directory,
-//!          recovers, finds its cluster) ─ listen for clients
+//!  build   check the configuration ─ take the ports ─ take the directory ─ listen for clients
+//!  start   the node opens its directory, finds its cluster, recovers; clients are told what it
+//!          waits for, and may have it form a cluster
 //!  run     serve until told to stop, or until the node fails
 //!  drain   health NOT_SERVING ─ take nothing new ─ wait for what is outstanding ─ end pipelines
 //!          ─ close connections ─ the node hands leadership over and closes
@@ -10,12 +11,14 @@
 //!
 //! A crash at any step leaves what the node's own modules say: nothing here is durable.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::Stream;
 use jeton_core::ids::UnixMs;
-use jeton_raft::{Clock, Health as NodeHealth, Node, NodeConfig, Seams, SystemClock};
+use jeton_raft::{Clock, Health as NodeHealth, Node, NodeConfig, Seams, Starting, SystemClock};
 use jeton_wire::decode::DEADLINE_MS_MAX;
 use jeton_wire::pb::admin_v1::cluster_service_server::ClusterServiceServer;
 use jeton_wire::pb::admin_v1::tenant_service_server::TenantServiceServer;
@@ -24,6 +27,7 @@ use jeton_wire::pb::v1::revocation_service_server::RevocationServiceServer;
 use jeton_wire::pb::v1::token_service_server::TokenServiceServer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tonic::transport::Server;
 use tonic_health::pb::health_server::{Health, HealthServer};
@@ -31,9 +35,10 @@ use tonic_health::server::health_reporter;
 use tracing::{error, info, warn};
 
 use crate::config::Config;
-use crate::connections;
+use crate::connections::{self, Connection};
 use crate::desk::Desk;
 use crate::events::LoggedEvents;
+use crate::gate::Gate;
 use crate::health;
 use crate::http::{Clients, Loopback, Port, Shared, Web};
 use crate::metrics::Metrics;
@@ -43,6 +48,7 @@ use crate::service::pipeline::Pipelines;
 use crate::service::revocation::Revocations;
 use crate::service::tenants::Tenants;
 use crate::service::token::Tokens;
+use crate::service::waiting::Waiting;
 use crate::start_error::StartError;
 
 /// HTTP/2 pings find connections whose peer is gone.
@@ -65,7 +71,8 @@ const DRAIN_LOOK_EVERY: Duration = Duration::from_millis(10);
 /// A server that is ready to run.
 pub struct App {
     config: Config,
-    desk: Arc<Desk>,
+    starting: Starting,
+    metrics: Arc<Metrics>,
     listener: TcpListener,
     client_addr: SocketAddr,
     started: UnixMs,
@@ -75,6 +82,9 @@ pub struct App {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
+    /// The node did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// The client port failed.
     #[error("serving clients failed")]
     Serve(#[source] tonic::transport::Error),
@@ -87,8 +97,7 @@ pub enum RunError {
 }
 
 impl App {
-    /// Checks the configuration, takes the ports and starts the node. Returns when the node takes
-    /// part in its cluster; with `bootstrap_expect` above 1, that is when all of them are there.
+    /// Checks the configuration, takes the ports and the directory, and begins to start the node.
     ///
     /// # Errors
     /// [`StartError`] says what was wrong and what to do.
@@ -119,16 +128,10 @@ impl App {
             peer_listener: Some(peer_listener),
             ..Seams::default()
         };
-        let node = Node::start(node_config, seams).await?;
-        let listener = match connections::listen(socket) {
-            Ok(listener) => listener,
-            Err(error) => {
-                node.shutdown().await;
-                return Err(listen(error));
-            }
-        };
-        info!(client = %client_addr, peer = %peer_addr, node = node.id(), "started");
-        Ok(Self { config, desk: Desk::new(node, metrics), listener, client_addr, started })
+        let starting = Node::begin(node_config, seams).await?;
+        let listener = connections::listen(socket).map_err(listen)?;
+        info!(client = %client_addr, peer = %peer_addr, "starting");
+        Ok(Self { config, starting, metrics, listener, client_addr, started })
     }
 
     /// Where clients are served: the port that was chosen, if 0 was configured.
@@ -137,24 +140,46 @@ impl App {
         self.client_addr
     }
 
-    /// The node below.
-    #[must_use]
-    pub fn node(&self) -> &Node {
-        &self.desk.node
-    }
-
-    /// Serves until `stop` is done, then drains.
+    /// Starts the node, serves until `stop` is done, then drains. A node that still waits for its
+    /// cluster stops at once.
     ///
     /// # Errors
     /// [`RunError`] if it ended before it was told to.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-        let (desk, drain) = (self.desk.clone(), Duration::from_millis(self.config.drain_ms));
+        let Self { config, starting, metrics, listener, started, .. } = self;
+        let drain = Duration::from_millis(config.drain_ms);
         let (close, closing) = watch::channel(false);
         let (reporter, health_service) = health_reporter();
         health::report(&reporter, false).await;
+        let waiting = Waiting { lobby: starting.lobby(), started };
+        let gate = Gate {
+            health: health_service.clone(),
+            waiting: ClusterServiceServer::new(waiting),
+            lobby: starting.lobby(),
+            open: Arc::default(),
+        };
+        let open = Arc::clone(&gate.open);
+        let connections =
+            connections::accept(listener, config.connections_max, metrics.connections.clone());
+        let serving = serve(config.calls_per_connection_max, connections, gate, closing.clone());
+        let mut serving = tokio::spawn(serving);
+        let mut stop = std::pin::pin!(stop);
+        let node = tokio::select! {
+            biased;
+            () = &mut stop => {
+                info!("told to stop before the node had started");
+                close_port(&close, &mut serving).await;
+                return Ok(());
+            }
+            node = starting.started() => node.map_err(StartError::from)?,
+            served = &mut serving => return Err(port_closed(served)),
+        };
+        info!(node = node.id(), cluster = %node.cluster(), "started");
+        let desk = Desk::new(node, metrics);
+        // Nobody else sets it.
+        let _ = open.set(port(&config, &desk, started, health_service, closing));
         let mut healthy = desk.node.health();
         let following = tokio::spawn(health::follow(desk.node.clone(), reporter.clone()));
-        let mut serving = tokio::spawn(self.serve(health_service, closing));
 
         let ended = tokio::select! {
             biased;
@@ -171,10 +196,7 @@ impl App {
         health::report(&reporter, false).await;
         if let Err(served) = ended {
             desk.node.shutdown().await;
-            return match served {
-                Ok(Err(error)) => Err(RunError::Serve(error)),
-                Ok(Ok(())) | Err(_) => Err(RunError::Node { why: "the client port closed".into() }),
-            };
+            return Err(port_closed(served));
         }
         info!("stopping: nothing new is taken");
         desk.drain();
@@ -182,72 +204,90 @@ impl App {
         if left > 0 {
             warn!(left, "time was up for what was outstanding: its outcome is unknown");
         }
-        close.send_replace(true);
-        if timeout(CLOSE_TIME, &mut serving).await.is_err() {
-            serving.abort();
-        }
+        close_port(&close, &mut serving).await;
         desk.node.shutdown().await;
         info!("stopped");
         Ok(())
     }
+}
 
-    async fn serve(
-        self,
-        health_service: HealthServer<impl Health>,
-        closing: watch::Receiver<bool>,
-    ) -> Result<(), tonic::transport::Error> {
-        let (desk, config) = (self.desk, self.config);
-        let bytes_max = config.message_bytes_max;
-        let pipelines = Pipelines {
-            desk: desk.clone(),
-            outstanding_max: config.pipeline_outstanding_max,
-            closing: closing.clone(),
-        };
-        let cluster = Cluster { desk: desk.clone(), started: self.started };
-        let tokens = TokenServiceServer::new(Tokens(desk.clone()));
-        let revocations = RevocationServiceServer::new(Revocations(desk.clone()));
-        let pipelines = PipelineServiceServer::new(pipelines);
-        let tenants = TenantServiceServer::new(Tenants(desk.clone()));
-        let mut closing = closing;
-        let closed = async move {
-            // If the sender is gone, so is whoever could tell: stop, too.
-            let _ = closing.wait_for(|closing| *closing).await;
-        };
-        let grpc = Routes {
-            health: health_service,
-            tokens: tokens.max_decoding_message_size(bytes_max),
-            revocations: revocations.max_decoding_message_size(bytes_max),
-            pipelines: pipelines.max_decoding_message_size(bytes_max),
-            cluster: ClusterServiceServer::new(cluster),
-            tenants: tenants.max_decoding_message_size(bytes_max),
-        };
-        let incoming = connections::accept(
-            self.listener,
-            config.connections_max,
-            desk.metrics.connections.clone(),
-        );
-        let reflection = config.reflection.then(crate::http::reflection);
-        let web = Web::new(Shared {
-            desk,
-            started: self.started,
-            grpc: Loopback::new(grpc.clone()),
-            clients: Clients::new(config.gateway_clients),
-            json_bytes_max: bytes_max,
-        });
-        Server::builder()
-            .accept_http1(true)
-            .max_concurrent_streams(config.calls_per_connection_max)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
-            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .http2_max_header_list_size(HEADER_BYTES_MAX)
-            .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
-            // Calls have deadlines of their own; this ends those whose body never comes.
-            .timeout(Duration::from_millis(DEADLINE_MS_MAX))
-            .serve_with_incoming_shutdown(Port { grpc, web, reflection }, incoming, closed)
-            .await
+type Served = Result<Result<(), tonic::transport::Error>, tokio::task::JoinError>;
+
+fn port_closed(served: Served) -> RunError {
+    match served {
+        Ok(Err(error)) => RunError::Serve(error),
+        Ok(Ok(())) | Err(_) => RunError::Node { why: "the client port closed".into() },
     }
+}
+
+/// Ends the connections, and the server with them.
+async fn close_port(
+    close: &watch::Sender<bool>,
+    serving: &mut JoinHandle<Result<(), tonic::transport::Error>>,
+) {
+    close.send_replace(true);
+    if timeout(CLOSE_TIME, &mut *serving).await.is_err() {
+        serving.abort();
+    }
+}
+
+/// What a node serves that has started.
+fn port<H: Health>(
+    config: &Config,
+    desk: &Arc<Desk>,
+    started: UnixMs,
+    health: HealthServer<H>,
+    closing: watch::Receiver<bool>,
+) -> Port<H> {
+    let bytes_max = config.message_bytes_max;
+    let pipelines =
+        Pipelines { desk: desk.clone(), outstanding_max: config.pipeline_outstanding_max, closing };
+    let tokens = TokenServiceServer::new(Tokens(desk.clone()));
+    let revocations = RevocationServiceServer::new(Revocations(desk.clone()));
+    let pipelines = PipelineServiceServer::new(pipelines);
+    let tenants = TenantServiceServer::new(Tenants(desk.clone()));
+    let grpc = Routes {
+        health,
+        tokens: tokens.max_decoding_message_size(bytes_max),
+        revocations: revocations.max_decoding_message_size(bytes_max),
+        pipelines: pipelines.max_decoding_message_size(bytes_max),
+        cluster: ClusterServiceServer::new(Cluster { desk: desk.clone(), started }),
+        tenants: tenants.max_decoding_message_size(bytes_max),
+    };
+    let web = Web::new(Shared {
+        desk: desk.clone(),
+        started,
+        grpc: Loopback::new(grpc.clone()),
+        clients: Clients::new(config.gateway_clients.clone()),
+        json_bytes_max: bytes_max,
+    });
+    let reflection = config.reflection.then(crate::http::reflection);
+    Port { grpc, web, reflection }
+}
+
+async fn serve(
+    calls_per_connection_max: u32,
+    incoming: impl Stream<Item = io::Result<Connection>> + Send + 'static,
+    gate: Gate<impl Health>,
+    mut closing: watch::Receiver<bool>,
+) -> Result<(), tonic::transport::Error> {
+    let closed = async move {
+        // If the sender is gone, so is whoever could tell: stop, too.
+        let _ = closing.wait_for(|closing| *closing).await;
+    };
+    Server::builder()
+        .accept_http1(true)
+        .max_concurrent_streams(calls_per_connection_max)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
+        // Calls have deadlines of their own; this ends those whose body never comes.
+        .timeout(Duration::from_millis(DEADLINE_MS_MAX))
+        .serve_with_incoming_shutdown(gate, incoming, closed)
+        .await
 }
 
 /// Takes the peer port, so that one in use is told before anything is opened.

@@ -109,7 +109,7 @@ settings! {
     peer_advertise: String = String::new();
 
     /// How many nodes a new cluster waits for before it begins. Default 1: this node alone.
-    /// 0: never begin one, only join an existing one. At most 9.
+    /// 0: begin none unasked; wait to be added, or for `jeton cluster init`. At most 9.
     bootstrap_expect: usize = 1;
 
     /// Peer addresses (host:port) of the cluster, this node's own included, the same on all nodes.

@@ -7,6 +7,7 @@
 //! | deadline passed | `DEADLINE_EXCEEDED` | `DEADLINE_EXCEEDED` | if it was not sent |
 //! | overloaded | `RESOURCE_EXHAUSTED`, `RetryInfo` | `OVERLOADED` | yes |
 //! | too large | `INVALID_ARGUMENT` | `TOO_LARGE` | yes |
+//! | not started | `UNAVAILABLE`, `RetryInfo` | `NOT_STARTED` | yes |
 //! | stopping | `UNAVAILABLE` | `SHUTTING_DOWN` | yes |
 //! | does not lead | `UNAVAILABLE` | `NOT_LEADER` | yes |
 //! | does not serve | `UNAVAILABLE` | `STORAGE_FAILED` | no |
@@ -16,6 +17,7 @@
 
 use std::time::Duration;
 
+use jeton_raft::bootstrap::Lobby;
 use jeton_raft::{MembersError, ProposeError, ReadError};
 use jeton_wire::Failure;
 use jeton_wire::failure::reason;
@@ -99,6 +101,14 @@ pub(crate) fn of_members(error: &MembersError) -> Failure {
         }
         _ => Failure::new(Code::FailedPrecondition, reason::NOT_POSSIBLE_NOW, words).not_executed(),
     }
+}
+
+/// This node takes nothing yet.
+pub(crate) fn not_started(lobby: &Lobby) -> Failure {
+    let words = format!("this node has not started: {}; it was not executed", lobby.why());
+    Failure::new(Code::Unavailable, reason::NOT_STARTED, words)
+        .not_executed()
+        .retry_after(Duration::from_millis(100))
 }
 
 /// This node takes nothing new.

@@ -25,14 +25,18 @@ mod web;
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
+use axum::response::IntoResponse;
+use jeton_raft::bootstrap::Lobby;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic_health::pb::health_server::Health;
 
+use crate::failures;
 use crate::routes::Routes;
 pub(crate) use json::Loopback;
 pub(crate) use oauth::Clients;
 pub use openapi::document as openapi;
+use problem::Problem;
 pub(crate) use web::{Shared, Web};
 
 /// What calls of gRPC begin their content type with.
@@ -48,6 +52,22 @@ pub(crate) fn reflection() -> Loopback {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1();
     Loopback::new(service.expect("the build wrote these descriptors"))
+}
+
+/// Whether this is a call of gRPC.
+pub(crate) fn is_grpc<B>(request: &http::Request<B>) -> bool {
+    let content_type = request.headers().get(http::header::CONTENT_TYPE);
+    content_type.is_some_and(|text| text.as_bytes().starts_with(GRPC))
+}
+
+/// What a node answers over HTTP that has not started.
+pub(crate) fn before_start(lobby: &Lobby, path: &str) -> http::Response<Body> {
+    let response = match path {
+        "/livez" => "ok\n".into_response(),
+        "/readyz" => probes::not_ready(&lobby.why()),
+        _ => Problem::from(failures::not_started(lobby)).into_response(),
+    };
+    response.map(Body::new)
 }
 
 /// Everything that the client port serves.
@@ -76,8 +96,7 @@ impl<H: Health> Service<http::Request<Body>> for Port<H> {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let content_type = request.headers().get(http::header::CONTENT_TYPE);
-        if !content_type.is_some_and(|text| text.as_bytes().starts_with(GRPC)) {
+        if !is_grpc(&request) {
             return self.web.call(request);
         }
         match &mut self.reflection {

@@ -6,3 +6,4 @@ pub(crate) mod revocation;
 pub(crate) mod tenants;
 pub(crate) mod token;
 pub(crate) mod unary;
+pub(crate) mod waiting;

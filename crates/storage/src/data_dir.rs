@@ -3,6 +3,7 @@
 //! ```text
 //! <data>/LOCK    locked while a process uses the directory
 //! <data>/STAMP   {magic, format version, cluster id, node id, incarnation, checksum}
+//! <data>/INIT    only where `cluster init` was called: see [`crate::init_plan`]
 //! <data>/…       the log, the state: theirs, made after the stamp
 //! ```
 //!
@@ -31,11 +32,12 @@ use jeton_core::ids::ClusterId;
 use parking_lot::Mutex;
 
 use crate::disk::{self, Disk, Lock};
+use crate::init_plan::INIT;
 
 const LOCK: &str = "LOCK";
 const STAMP: &str = "STAMP";
 /// May be there although nobody has used the directory yet.
-const NOT_COUNTED: [&str; 3] = [LOCK, "STAMP.tmp", "lost+found"];
+const NOT_COUNTED: [&str; 5] = [LOCK, "STAMP.tmp", INIT, "INIT.tmp", "lost+found"];
 
 const MAGIC: [u8; 8] = *b"JETONDIR";
 /// The format of everything in a data directory. Raise it when an older binary can't read it.

@@ -8,6 +8,7 @@
 
 pub mod data_dir;
 pub mod disk;
+pub mod init_plan;
 pub mod log;
 pub mod ownership;
 pub mod state;

@@ -43,6 +43,8 @@ pub mod reason {
     pub const OVERLOADED: &str = "OVERLOADED";
     /// More than the store accepts in one command.
     pub const TOO_LARGE: &str = "TOO_LARGE";
+    /// The node has not started yet: it waits for its cluster, or recovers.
+    pub const NOT_STARTED: &str = "NOT_STARTED";
     /// The node is leaving: ask another one.
     pub const SHUTTING_DOWN: &str = "SHUTTING_DOWN";
     /// The node's storage failed and it has stopped.

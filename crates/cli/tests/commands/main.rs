@@ -3,6 +3,7 @@
 mod access;
 mod cluster;
 mod demo;
+mod init;
 mod offline;
 mod tokens;
 

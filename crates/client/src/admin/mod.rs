@@ -28,7 +28,7 @@ use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 pub use settings::SettingsChange;
-pub use status::{ClusterStatus, Member};
+pub use status::{ClusterStatus, Member, NodeState};
 
 use crate::client::{Client, Deadline};
 use crate::error::Error;
@@ -105,16 +105,20 @@ impl Admin {
         ClusterStatus::decode(status)
     }
 
-    /// Makes the node's empty disk the first of a new cluster. Repeatable: a node that belongs to
-    /// one says which.
+    /// Has the empty node form a cluster of the nodes at these peer addresses, its own among them;
+    /// of those that it was started with if there are none. All of them must run, empty, with
+    /// `bootstrap_expect` 0. Repeatable: a node that belongs to a cluster says which.
     ///
     /// # Errors
     /// [`Error::Failed`] if that isn't possible, and whatever any call may fail with.
-    pub async fn init(&self, deadline: impl Into<Deadline>) -> Result<Initialised, Error> {
-        let call = |channel, stamp: Stamp| async move {
-            ClusterServiceClient::new(channel)
-                .init_cluster(stamp.request(pb::InitClusterRequest {}))
-                .await
+    pub async fn init(
+        &self,
+        members: &[String],
+        deadline: impl Into<Deadline>,
+    ) -> Result<Initialised, Error> {
+        let call = |channel, stamp: Stamp| {
+            let request = stamp.request(pb::InitClusterRequest { members: members.to_vec() });
+            async move { ClusterServiceClient::new(channel).init_cluster(request).await }
         };
         // A repetition finds the cluster that the first attempt made.
         let made = self.call(Repeat::Named, deadline, call).await?;

@@ -38,6 +38,10 @@ pub struct ClusterStatus {
     pub checkpoint_index: u64,
     /// Index of its newest base file.
     pub base_index: Option<u64>,
+    /// What the node is doing.
+    pub state: NodeState,
+    /// While it waits: peer addresses that do not answer it.
+    pub missing_members: Vec<String>,
     /// Why it doesn't serve; `None` while it does.
     pub not_ready: Option<String>,
     /// Of the binary that it runs.
@@ -46,6 +50,28 @@ pub struct ClusterStatus {
     pub started_at: UnixMs,
     /// The state machine's clock there.
     pub clock: UnixMs,
+}
+
+/// What a node is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NodeState {
+    /// It opens its directory, or applies what was committed.
+    Starting,
+    /// It has no cluster, or its cluster is not formed yet.
+    Waiting,
+    /// It takes part in its cluster.
+    Running,
+}
+
+impl NodeState {
+    fn of(state: i32) -> Self {
+        match pb::NodeState::try_from(state) {
+            Ok(pb::NodeState::Starting) => Self::Starting,
+            Ok(pb::NodeState::Waiting) => Self::Waiting,
+            _ => Self::Running,
+        }
+    }
 }
 
 /// A member of the cluster.
@@ -93,6 +119,8 @@ impl ClusterStatus {
             commands_applied: status.commands_applied,
             checkpoint_index: status.checkpoint_index,
             base_index: unless_zero(status.base_index),
+            state: NodeState::of(status.state),
+            missing_members: status.missing_members,
             not_ready: (!status.ready).then_some(status.why_not_ready),
             version: status.version,
             started_at: UnixMs(status.started_at_unix_ms),

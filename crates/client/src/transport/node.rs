@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use jeton_wire::Failure;
+use jeton_wire::failure::reason;
 use jeton_wire::pb::v1::PipelineResponse;
 use jeton_wire::pb::v1::operation::Request;
 use jeton_wire::pb::v1::operation_result::Response;
 use jeton_wire::pb::v1::pipeline_service_client::PipelineServiceClient;
 use tokio::task::AbortHandle;
-use tonic::Streaming;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Status, Streaming};
 
 use super::call::{Attempt, CallError};
 use super::pipe::{Inbox, Pipe};
@@ -24,7 +26,17 @@ pub(crate) struct Node {
     pub uri: Arc<str>,
     /// For calls of their own.
     pub channel: Channel,
-    pipe: Option<Piped>,
+    way: Way,
+}
+
+/// How operations get there.
+enum Way {
+    /// Each as a call of its own.
+    Unary,
+    /// Through one stream.
+    Piped(Piped),
+    /// Not at all: the node waits for its cluster. Only its operator has something to ask it.
+    NotStarted(Failure),
 }
 
 struct Piped {
@@ -59,16 +71,28 @@ impl Node {
             .http2_keep_alive_interval(config.keep_alive)
             .keep_alive_timeout(config.keep_alive);
         let channel = endpoint.connect().await.map_err(|error| chain(&error))?;
-        let pipe = match config.unary {
-            true => None,
-            false => Some(Piped::open(channel.clone()).await?),
+        let way = match config.unary {
+            true => Way::Unary,
+            false => match Piped::open(channel.clone()).await {
+                Ok(piped) => Way::Piped(piped),
+                Err(status) => not_started(&status)?,
+            },
         };
-        Ok(Self { uri: Arc::clone(uri), channel, pipe })
+        Ok(Self { uri: Arc::clone(uri), channel, way })
     }
 
     /// Whether operations can still be sent through it. Channels of unary calls mend themselves.
     pub fn is_open(&self) -> bool {
-        self.pipe.as_ref().is_none_or(|piped| piped.pipe.is_open())
+        match &self.way {
+            Way::Unary => true,
+            Way::Piped(piped) => piped.pipe.is_open(),
+            Way::NotStarted(_) => false,
+        }
+    }
+
+    /// Whether it waited for its cluster when it was connected.
+    pub fn waits(&self) -> bool {
+        matches!(self.way, Way::NotStarted(_))
     }
 
     /// One attempt at an operation.
@@ -76,9 +100,10 @@ impl Node {
     /// # Errors
     /// [`CallError`]: what came instead of an answer.
     pub async fn call(&self, request: Request, attempt: Attempt) -> Result<Response, CallError> {
-        match &self.pipe {
-            Some(piped) => piped.pipe.call(request, attempt).await,
-            None => unary::call(self.channel.clone(), request, attempt).await,
+        match &self.way {
+            Way::Piped(piped) => piped.pipe.call(request, attempt).await,
+            Way::Unary => unary::call(self.channel.clone(), request, attempt).await,
+            Way::NotStarted(failure) => Err(CallError::Failed(failure.clone())),
         }
     }
 }
@@ -86,16 +111,24 @@ impl Node {
 impl Piped {
     /// Opens the stream, and waits until the node accepted it: a stopped process accepts
     /// connections, too.
-    async fn open(channel: Channel) -> Result<Self, String> {
+    async fn open(channel: Channel) -> Result<Self, Status> {
         let (pipe, outbox, inbox) = Pipe::new();
         let answers = PipelineServiceClient::new(channel)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .pipeline(outbox)
-            .await
-            .map_err(|status| format!("{:?}: {}", status.code(), status.message()))?
+            .await?
             .into_inner();
         let reader = tokio::spawn(read(inbox, answers)).abort_handle();
         Ok(Self { pipe, reader })
+    }
+}
+
+/// A node that said why it takes no operations can still be asked other things.
+fn not_started(status: &Status) -> Result<Way, String> {
+    let failure = Failure::from(status);
+    match &*failure.reason {
+        reason::NOT_STARTED => Ok(Way::NotStarted(failure)),
+        _ => Err(format!("{:?}: {}", status.code(), status.message())),
     }
 }
 

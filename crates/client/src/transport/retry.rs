@@ -93,12 +93,15 @@ pub(crate) struct Retry<'a> {
     reached: bool,
     /// Whether any attempt may have happened.
     unknown: bool,
+    /// The latest that the cluster said itself.
+    said: Option<String>,
 }
 
 impl<'a> Retry<'a> {
     /// No attempt yet.
     pub fn new(config: &'a Config, repeat: Repeat, deadline: Instant) -> Self {
-        Self { config, repeat, deadline, attempts: 0, hops: 0, reached: false, unknown: false }
+        let (attempts, hops, reached, unknown, said) = (0, 0, false, false, None);
+        Self { config, repeat, deadline, attempts, hops, reached, unknown, said }
     }
 
     /// Begins an attempt; says when it ends.
@@ -154,7 +157,9 @@ impl<'a> Retry<'a> {
             let leader = failure.metadata.remove(LEADER).filter(|_| passing);
             let leave = failure.reason != reason::NOT_LEADER;
             // Another node may have what this one lacks; a limit is the same everywhere.
-            let next = self.again(failure.retry_after, passing, failure.message.into_owned(), now);
+            let words = failure.message.into_owned();
+            self.said = Some(words.clone());
+            let next = self.again(failure.retry_after, passing, words, now);
             let hop = leader.and_then(|address| self.hop(address, leave, &next, now));
             return Judged { hop, next };
         }
@@ -188,7 +193,15 @@ impl<'a> Retry<'a> {
         let pause = self.pause(at_least);
         match now.checked_add(pause) {
             Some(next) if next < self.deadline => Next::Again { pause, elsewhere },
-            _ => Next::Stop(self.give_up(Some(why))),
+            _ => Next::Stop(self.give_up(Some(self.with_before(why)))),
+        }
+    }
+
+    /// A last attempt that was too short for an answer hides none that came before.
+    fn with_before(&self, why: String) -> String {
+        match &self.said {
+            Some(said) if *said != why => format!("{why}; before it: {said}"),
+            _ => why,
         }
     }
 

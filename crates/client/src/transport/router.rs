@@ -153,7 +153,8 @@ impl Router {
         self.current.read().as_ref().filter(|node| node.is_open()).cloned()
     }
 
-    /// Makes the next endpoint that answers the current one.
+    /// Makes the next endpoint that answers the current one. One that waits for its cluster is
+    /// used if there is nothing better, and not kept.
     async fn switch(&self) -> Result<Arc<Node>, String> {
         let mut pool = self.pool.lock().await;
         // Whoever held the lock before may have done it.
@@ -166,11 +167,12 @@ impl Router {
         {
             return Ok(node);
         }
-        let mut whys = Vec::new();
+        let (mut whys, mut waiting) = (Vec::new(), None);
         for _ in 0..pool.endpoints.len() {
             let place = pool.next % pool.endpoints.len();
             pool.next = place + 1;
             match pool.endpoints[place].open(&self.config).await {
+                Ok(node) if node.waits() => waiting = Some(node),
                 Ok(node) => {
                     *self.current.write() = Some(Arc::clone(&node));
                     return Ok(node);
@@ -178,7 +180,7 @@ impl Router {
                 Err(why) => whys.push(format!("{}: {why}", pool.endpoints[place].uri)),
             }
         }
-        Err(whys.join("; "))
+        waiting.ok_or_else(|| whys.join("; "))
     }
 
     /// The node at `leader`, made the current one if leaders are preferred.

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use jeton_core::ids::ClusterId;
 use jeton_storage::data_dir::{DataDir, DataDirError};
+use jeton_storage::init_plan::InitPlan;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -109,6 +110,9 @@ pub enum OfferRefused {
     /// Somebody else is to form the cluster.
     #[error("{0} is not the one to form this cluster: only the first address of the list may")]
     NotInitiator(String),
+    /// The list is no list of members with its initiator.
+    #[error("{0} is not among the first members that it names, or they are not in order")]
+    NotListed(String),
     /// The node id isn't the place in the list.
     #[error("node id {0} is not this node's place in the list of addresses")]
     WrongPlace(NodeId),
@@ -135,6 +139,14 @@ impl OfferRefused {
     }
 }
 
+/// What the flags of a node say.
+#[derive(Debug, Clone)]
+struct Expected {
+    /// 0: it is added, or told to form a cluster, or accepts whoever was told to.
+    count: usize,
+    first_members: Vec<String>,
+}
+
 type KnownNow = Arc<dyn Fn() -> Known + Send + Sync>;
 
 /// See the module's documentation.
@@ -146,7 +158,7 @@ pub struct Doorkeeper {
     /// Held while an offer is decided.
     deciding: Mutex<()>,
     /// `None` until the flags are known.
-    expected: Mutex<Option<Vec<String>>>,
+    expected: Mutex<Option<Expected>>,
     foreign: Mutex<Option<(ClusterId, String)>>,
     known: Mutex<Option<KnownNow>>,
     stamped: watch::Sender<Option<Identity>>,
@@ -213,14 +225,26 @@ impl Doorkeeper {
         *self.known.lock() = Some(known);
     }
 
-    /// The first members that the flags name.
-    pub(super) fn expect(&self, first_members: Vec<String>) {
-        *self.expected.lock() = Some(first_members);
+    /// What the flags say: how many first members, and which.
+    pub(super) fn expect(&self, count: usize, first_members: Vec<String>) {
+        *self.expected.lock() = Some(Expected { count, first_members });
+    }
+
+    /// The cluster that this node was told to form, if it was stamped for it.
+    pub(super) async fn plan(self: Arc<Self>) -> Result<Option<InitPlan>, BootstrapError> {
+        let read = worker::run("plan", move || InitPlan::read(&self.dir)).await;
+        read.and_then(|read| read).map_err(BootstrapError::Plan)
+    }
+
+    /// Notes, durably, which cluster this node is about to form.
+    pub(super) async fn save_plan(self: Arc<Self>, plan: InitPlan) -> Result<(), BootstrapError> {
+        let written = worker::run("plan", move || plan.write(&self.dir)).await;
+        written.and_then(|written| written).map_err(BootstrapError::Plan)
     }
 
     #[cfg(test)]
     pub(super) fn expects(&self) -> Option<Vec<String>> {
-        self.expected.lock().clone()
+        self.expected.lock().as_ref().map(|expected| expected.first_members.clone())
     }
 
     /// Remembers that a cluster exists. Returns whether that is news.
@@ -286,11 +310,18 @@ impl Doorkeeper {
 
     fn check_bootstrap(&self, offer: &Offer, expected: &[String]) -> Result<(), OfferRefused> {
         let own = self.expected.lock().clone().ok_or(OfferRefused::Starting)?;
-        if own != expected {
-            return Err(OfferRefused::OtherFlags { own, offered: expected.to_vec() });
+        if own.count > 0 {
+            let own = own.first_members;
+            if own != expected {
+                return Err(OfferRefused::OtherFlags { own, offered: expected.to_vec() });
+            }
+            if expected.first() != Some(&offer.caller) {
+                return Err(OfferRefused::NotInitiator(offer.caller.clone()));
+            }
         }
-        if expected.first() != Some(&offer.caller) {
-            return Err(OfferRefused::NotInitiator(offer.caller.clone()));
+        // Without flags, an operator has chosen who forms the cluster.
+        if !expected.is_sorted_by(|a, b| a < b) || !expected.contains(&offer.caller) {
+            return Err(OfferRefused::NotListed(offer.caller.clone()));
         }
         let place = expected.iter().position(|address| *address == self.own.peer_addr);
         if place.map(|place| place as NodeId + 1) != Some(offer.identity.node) {

@@ -20,10 +20,13 @@ pub(super) async fn live() -> &'static str {
 pub(super) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
     match shared.why_not_ready() {
         None => "ok\n".into_response(),
-        Some(why) => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()
-        }
+        Some(why) => not_ready(&why),
     }
+}
+
+/// What `/readyz` says of a node that does not serve.
+pub(super) fn not_ready(why: &str) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response()
 }
 
 /// `GET /metrics`: see [`crate::metrics`].

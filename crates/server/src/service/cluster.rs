@@ -68,6 +68,8 @@ impl Cluster {
             started_at_unix_ms: self.started.0,
             clock_unix_ms: clock.0,
             clock_skew_ms: status.clock_skew_ms,
+            state: pb::NodeState::Running.into(),
+            missing_members: Vec::new(),
         })
     }
 
@@ -208,8 +210,16 @@ impl ClusterService for Cluster {
         &self,
         _: Request<pb::InitClusterRequest>,
     ) -> Result<Response<pb::InitClusterResponse>, Status> {
-        // A node that serves belongs to a cluster: it began or joined one when it started.
+        // A node that runs has a place in a cluster: it began or joined one when it started.
         let cluster = self.desk.node.cluster();
+        if self.desk.node.status().members.is_empty() {
+            let words = format!(
+                "this node has a place in cluster {cluster}, which is not formed yet: go on at the \
+                 node where it was begun, or empty this node's data directory and start it again"
+            );
+            let failure = Failure::new(Code::FailedPrecondition, reason::NOT_POSSIBLE_NOW, words);
+            return Err(failure.not_executed().into());
+        }
         let cluster_id = Bytes::copy_from_slice(&cluster.0);
         Ok(Response::new(pb::InitClusterResponse { cluster_id, created: false }))
     }

@@ -18,4 +18,5 @@ mod rig;
 mod stopping;
 mod tenants;
 mod tokens;
+mod waiting;
 mod web;

@@ -1,7 +1,5 @@
 //! The life of tokens through the client port.
 
-use jeton_core::ids::FamilyId;
-use jeton_core::read;
 use jeton_wire::Failure;
 use jeton_wire::pb::admin_v1 as admin;
 use jeton_wire::pb::v1;
@@ -298,21 +296,4 @@ async fn tenants_are_listed_page_by_page_and_their_keys_change() {
     let status = rig.tenants().get_tenant(soon(missing)).await.expect_err("no such tenant");
     assert_eq!(status.code(), Grpc::NotFound);
     rig.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_store_holds_what_the_port_answered() {
-    // The port and the state machine's own reads agree on one node.
-    let dir = tempfile::tempdir().expect("a directory");
-    let app = jeton_server::App::build(crate::rig::config(dir.path())).await.expect("a server");
-    let node = app.node().clone();
-    let tenant = crate::rig::tenant();
-    let seen = node.view(|tables, _| read::tenant(tables, &tenant)).expect("a state");
-    assert_eq!(seen, None);
-    let family = FamilyId([1; 16]);
-    let shown = node
-        .view(|tables, meta| read::family(tables, meta.clock, &tenant, family))
-        .expect("a state");
-    assert_eq!(shown, Err(jeton_core::reply::Refusal::TenantUnknown));
-    app.run(async {}).await.expect("it stops at once");
 }

@@ -2,6 +2,7 @@
 //! and keeps its disk; what a crash at a given step leaves behind is put on the disk by hand.
 
 mod first_start;
+mod init;
 mod joining;
 
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::TcpListenerStream;
 
-use super::{BootstrapError, Doorkeeper, Flags, Formed, form};
+use super::{BootstrapError, Doorkeeper, Flags, Formed, Lobby, form};
 use crate::peer::handler::{
     ClockReport, ClockVerdict, ConfirmedIndex, ForwardReplies, Forwarded, Identity, Known,
     NotLeader, PeerHandler, ReadIndexError,
@@ -123,8 +124,16 @@ impl Node {
 
     /// Finds its place, in the background.
     fn form(&self, flags: Flags) -> JoinHandle<Result<Formed, BootstrapError>> {
+        self.form_told(flags).1
+    }
+
+    /// The same, and the way to give it orders.
+    fn form_told(&self, flags: Flags) -> (Arc<Lobby>, JoinHandle<Result<Formed, BootstrapError>>) {
         let door = self.door.clone();
-        tokio::spawn(async move { form(&door, Arc::new(TcpConnector), flags).await })
+        let lobby = Lobby::new(door.own().peer_addr.clone(), flags);
+        let told = lobby.clone();
+        let forming = tokio::spawn(async move { form(&door, Arc::new(TcpConnector), &told).await });
+        (lobby, forming)
     }
 
     /// The node is a member of a cluster that runs, and knows these members.
