@@ -13,6 +13,9 @@ const HIDDEN: &[&str] = &[
     "jeton.v1.CreateFamilyRequest",
     "jeton.v1.UpdateFamilyRequest",
     "jeton.v1.Family",
+    "jeton.v1.CreateSessionRequest",
+    "jeton.v1.TouchSessionRequest",
+    "jeton.v1.Session",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -23,6 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "jeton/v1/token.proto",
         "jeton/v1/access.proto",
         "jeton/v1/revocation.proto",
+        "jeton/v1/session.proto",
         "jeton/v1/pipeline.proto",
         "jeton/admin/v1/admin.proto",
         "google/rpc/details.proto",

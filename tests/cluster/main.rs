@@ -13,5 +13,6 @@ mod load;
 mod members;
 mod revocation;
 mod secrets;
+mod sessions;
 mod stampede;
 mod world;

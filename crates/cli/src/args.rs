@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::output::Format;
 use crate::{
     bench, check, cluster, completions, config, demo, dev, duration, exit, family, revoke, server,
-    tenant, token,
+    session, suspend, tenant, token,
 };
 
 const EXAMPLES: &str = "\
@@ -57,6 +57,14 @@ pub enum Command {
     Revoke(revoke::RevokeArgs),
     /// Ask whether an access token may still be used, by what it says of itself.
     Check(check::CheckArgs),
+    /// Start, keep and end single sign-on sessions.
+    Session(session::SessionArgs),
+    /// Make a subject, client, family or the tenant dead for a while.
+    Suspend(suspend::SuspendArgs),
+    /// End a suspension: what was not killed otherwise lives again.
+    Resume(suspend::ResumeArgs),
+    /// Make a subject log in anew: what was made from an earlier authentication is dead.
+    Reauthenticate(suspend::ReauthenticateArgs),
     /// Measure a cluster of real processes on this machine.
     Bench(bench::BenchArgs),
     /// The configuration of a node.
@@ -173,6 +181,15 @@ mod tests {
             "jeton revoke --jti abc --client web --expires-at 1800000000",
             "jeton check --jti abc --client web",
             "jeton check --subject alice --client web --position 4096 --max-age 200ms",
+            "jeton revoke --session 08a5019c",
+            "jeton session create --subject alice 08a5019c --idle 1h",
+            "jeton session touch 08a5019c --at-version 1 --attribute acr=2",
+            "jeton session end 08a5019c --reason logout",
+            "jeton session get 08a5019c",
+            "jeton session list alice --ended",
+            "jeton suspend --subject alice --reason fraud",
+            "jeton resume --tenant-wide",
+            "jeton reauthenticate alice",
             "jeton config default",
             "jeton completions bash",
             "jeton completions zsh",
@@ -191,6 +208,8 @@ mod tests {
         assert!(parse("jeton check").is_err());
         assert!(parse("jeton revoke").is_err());
         assert!(parse("jeton revoke --tenant-wide --subject alice").is_err());
+        assert!(parse("jeton suspend").is_err());
+        assert!(parse("jeton resume --subject alice --client web").is_err());
     }
 
     #[test]

@@ -20,7 +20,9 @@ mod output;
 mod refused;
 mod revoke;
 mod server;
+mod session;
 mod settings;
+mod suspend;
 mod tenant;
 mod token;
 
@@ -61,6 +63,10 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Family(args) => family::run(args, format).await,
         Command::Revoke(args) => revoke::run(args, format).await,
         Command::Check(args) => check::run(args, format).await,
+        Command::Session(args) => session::run(args, format).await,
+        Command::Suspend(args) => suspend::suspend(args, format).await,
+        Command::Resume(args) => suspend::resume(args, format).await,
+        Command::Reauthenticate(args) => suspend::reauthenticate(args, format).await,
         Command::Bench(args) => bench::run(args, format).await,
         Command::Config(args) => config::run(&args),
         Command::Completions(args) => completions::run(&args),

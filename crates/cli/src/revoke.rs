@@ -55,16 +55,20 @@ pub struct What {
     /// Everything on this device.
     #[arg(long, value_name = "ID")]
     pub device: Option<String>,
+    /// This session, and everything that is bound to it.
+    #[arg(long, value_name = "SID")]
+    pub session: Option<String>,
     /// One family: 32 hexadecimal digits.
     #[arg(long, value_name = "FAMILY", value_parser = family_id)]
-    #[arg(conflicts_with_all = ["subject", "client", "device"])]
+    #[arg(conflicts_with_all = ["subject", "client", "device", "session"])]
     pub family: Option<FamilyId>,
     /// One access token, by its `jti`, of the client that is named.
     #[arg(long, value_name = "JTI", requires = "client")]
-    #[arg(conflicts_with_all = ["subject", "device", "family"])]
+    #[arg(conflicts_with_all = ["subject", "device", "session", "family"])]
     pub jti: Option<String>,
     /// Everything of the tenant.
-    #[arg(long, conflicts_with_all = ["subject", "client", "device", "family", "jti"])]
+    #[arg(long)]
+    #[arg(conflicts_with_all = ["subject", "client", "device", "session", "family", "jti"])]
     pub tenant_wide: bool,
 }
 
@@ -93,6 +97,9 @@ pub async fn run(args: RevokeArgs, format: Format) -> anyhow::Result<Exit> {
     }
     if let Some(device) = &what.device {
         cut = cut.device(device);
+    }
+    if let Some(session) = &what.session {
+        cut = cut.session(session);
     }
     if let Some(reason) = &args.reason {
         cut = cut.reason(reason);

@@ -84,6 +84,9 @@ pub struct CreateArgs {
     /// When it ends if it isn't rotated before. Default: the tenant's.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub idle: Option<std::time::Duration>,
+    /// The session that it is bound to, and ends with at the latest. Default: none.
+    #[arg(long, value_name = "SID")]
+    pub session: Option<String>,
     /// An attribute of your own; may be repeated.
     #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = attribute)]
     pub attributes: Vec<(String, String)>,
@@ -203,6 +206,9 @@ fn new_family(args: &CreateArgs) -> NewFamily {
     }
     if let Some(lifetime) = args.lifetime {
         new = new.lifetime(lifetime);
+    }
+    if let Some(session) = &args.session {
+        new = new.session(session);
     }
     if let Some(idle) = args.idle {
         new = new.idle(idle);

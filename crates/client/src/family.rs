@@ -35,7 +35,7 @@ impl Checks {
     }
 }
 
-fn millis(duration: Duration) -> DurationMs {
+pub(crate) fn millis(duration: Duration) -> DurationMs {
     DurationMs(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }
 

@@ -45,6 +45,8 @@ mod family;
 mod id;
 mod listing;
 mod seal;
+mod session;
+mod suspension;
 mod tenant;
 mod token;
 mod transport;
@@ -58,17 +60,21 @@ pub use error::{Error, Violation};
 pub use family::{Check, Cut, FamilyUpdate, NewFamily, RotateContext};
 pub use id::IntoId;
 pub use jeton_core::access::{Access, Basis, Claims, Denied};
-pub use jeton_core::command::{CapPolicy, CapScope, FamilyCap};
+pub use jeton_core::command::{CapPolicy, CapScope, FamilyCap, Suspendable};
 pub use jeton_core::ids::{
     ClientId, ClusterId, DeviceId, FamilyId, Generation, IdError, Jti, Kid, Position, RequestId,
     SessionId, SubjectId, TenantId, UnixMs,
 };
 pub use jeton_core::reply::{
-    FamilyView, Refusal, Reuse, ReuseClass, RevocationCause, RevokedBy, TenantView,
+    FamilyView, Refusal, Reuse, ReuseClass, RevocationCause, RevokedBy, SessionView, TenantView,
 };
 pub use jeton_core::token::{TokenError, TokenText};
 pub use jeton_wire::decode::Consistency;
 pub use listing::{Families, FamilyCount, FamilyPage};
 pub use seal::SealError;
+pub use session::{
+    NewSession, Page, SessionChange, SessionMade, SessionOver, SessionUsed, Sessions,
+};
+pub use suspension::Held;
 pub use tenant::Tenant;
 pub use token::{Issued, RefreshToken};

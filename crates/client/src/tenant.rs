@@ -355,11 +355,11 @@ fn split<const N: usize>(random: &[u8]) -> ([u8; N], &[u8]) {
     (*first, rest)
 }
 
-fn unless_refused<T>(answered: Answered<T>) -> Result<T, Error> {
+pub(crate) fn unless_refused<T>(answered: Answered<T>) -> Result<T, Error> {
     answered.outcome.map_err(refused)
 }
 
-fn positioned(answered: Answered<()>) -> Result<Position, Error> {
+pub(crate) fn positioned(answered: Answered<()>) -> Result<Position, Error> {
     let position = answered.position;
     unless_refused(answered).map(|()| position)
 }

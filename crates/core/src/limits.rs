@@ -53,7 +53,7 @@ pub const COUNT_EXACT_MAX: u64 = 10_000;
 pub const SESSION_CLIENTS_MAX: usize = 1_024;
 /// Clients to notify that the answer to the end of a session names; the rest is listed.
 pub const NOTIFIED_CLIENTS_MAX: usize = 128;
-/// Bytes of attributes and names in a page of a listing; one larger row travels alone.
+/// About the bytes of a page of a listing: what has more goes on the next one.
 pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Rows a page of a listing.
 pub const PAGE_ROWS_MAX: u32 = 1_000;

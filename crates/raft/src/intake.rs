@@ -109,6 +109,11 @@ fn size(command: &Command) -> usize {
             update.payload.as_ref().map_or(0, bytes::Bytes::len)
                 + update.attributes.as_deref().map_or(0, texts)
         }
+        Operation::CreateSession(create) => create.payload.len() + texts(&create.attributes),
+        Operation::TouchSession(touch) => {
+            touch.payload.as_ref().map_or(0, bytes::Bytes::len)
+                + touch.attributes.as_deref().map_or(0, texts)
+        }
         Operation::Publish(publish) => publish.sealed.len(),
         Operation::Renew(renew) => {
             let names = renew.leases.iter();
@@ -131,7 +136,12 @@ fn bytes_of(group: &[Waiting]) -> usize {
 pub(crate) fn is_urgent(command: &Command) -> bool {
     matches!(
         command.operation,
-        Operation::RevokeFamily(_) | Operation::RevokeToken(_) | Operation::RevokeWhere(_)
+        Operation::RevokeFamily(_)
+            | Operation::RevokeToken(_)
+            | Operation::RevokeWhere(_)
+            | Operation::EndSession(_)
+            | Operation::Suspend(_)
+            | Operation::RequireReauthentication(_)
     )
 }
 

@@ -24,6 +24,7 @@ use jeton_wire::pb::admin_v1::cluster_service_server::ClusterServiceServer;
 use jeton_wire::pb::admin_v1::tenant_service_server::TenantServiceServer;
 use jeton_wire::pb::v1::pipeline_service_server::PipelineServiceServer;
 use jeton_wire::pb::v1::revocation_service_server::RevocationServiceServer;
+use jeton_wire::pb::v1::session_service_server::SessionServiceServer;
 use jeton_wire::pb::v1::token_service_server::TokenServiceServer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -46,6 +47,7 @@ use crate::routes::Routes;
 use crate::service::cluster::Cluster;
 use crate::service::pipeline::Pipelines;
 use crate::service::revocation::Revocations;
+use crate::service::session::Sessions;
 use crate::service::tenants::Tenants;
 use crate::service::token::Tokens;
 use crate::service::waiting::Waiting;
@@ -243,12 +245,14 @@ fn port<H: Health>(
     let pipelines =
         Pipelines { desk: desk.clone(), outstanding_max: config.pipeline_outstanding_max, closing };
     let tokens = TokenServiceServer::new(Tokens(desk.clone()));
+    let sessions = SessionServiceServer::new(Sessions(desk.clone()));
     let revocations = RevocationServiceServer::new(Revocations(desk.clone()));
     let pipelines = PipelineServiceServer::new(pipelines);
     let tenants = TenantServiceServer::new(Tenants(desk.clone()));
     let grpc = Routes {
         health,
         tokens: tokens.max_decoding_message_size(bytes_max),
+        sessions: sessions.max_decoding_message_size(bytes_max),
         revocations: revocations.max_decoding_message_size(bytes_max),
         pipelines: pipelines.max_decoding_message_size(bytes_max),
         cluster: ClusterServiceServer::new(Cluster { desk: desk.clone(), started }),

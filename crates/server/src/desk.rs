@@ -113,12 +113,13 @@ impl Desk {
     }
 
     fn open_read(&self, read: Read, tag: u64, deadline: Instant, outbox: &Outbox) -> Asking {
-        let kind = match read.query {
+        let kind = match &read.query {
             decode::Query::Validate { .. } => Kind::Validate,
             decode::Query::Family(_) => Kind::GetFamily,
             decode::Query::Families(_) => Kind::ListFamilies,
             decode::Query::FamilyCount(_) => Kind::CountFamilies,
             decode::Query::Access(_) => Kind::CheckAccess,
+            decode::Query::Session(query) => Kind::Session(query.kind()),
         };
         let slot = outbox.open(Pending { tag, kind, deadline, issue: None });
         Asking { read, kind, slot, deadline }

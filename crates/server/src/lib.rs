@@ -30,6 +30,7 @@ mod outbox;
 mod reads;
 mod routes;
 mod service;
+mod sessions;
 mod start_error;
 
 pub use app::{App, RunError};

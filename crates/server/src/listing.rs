@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::desk::{Desk, unreadable};
 use crate::failures;
 use crate::reads::{Asking, age_of};
+use crate::sessions;
 
 /// Rows of an index that one look goes through.
 const ROWS_A_LOOK: usize = 32;
@@ -30,7 +31,7 @@ const PAGE_BYTES: usize = 1024 * 1024;
 
 /// Whether a read is answered here.
 pub(crate) fn is_one(query: &Query) -> bool {
-    matches!(query, Query::Families(_) | Query::FamilyCount(_))
+    matches!(query, Query::Families(_) | Query::FamilyCount(_) | Query::Session(_))
 }
 
 /// Answers a listing or a count behind its barrier.
@@ -46,6 +47,7 @@ pub(crate) async fn answer(
         Query::FamilyCount(query) => {
             listing::counted(point.position, age, walk.count(query).await?)
         }
+        Query::Session(query) => sessions::answer(desk, asking, query, point).await,
         Query::Validate { .. } | Query::Family(_) | Query::Access(_) => {
             Err(jeton_wire::reply::bug("only listings are listed"))
         }

@@ -98,7 +98,7 @@ fn answer_one(desk: &Desk, asking: &Asking, point: &ReadPoint) -> Result<Respons
             .view(|tables, _| read::family(tables, point.now, tenant, *family))
             .map_err(|error| unreadable(&error))?,
         Query::Validate { .. } => validate(desk, asking, point)?,
-        Query::Families(_) | Query::FamilyCount(_) => {
+        Query::Families(_) | Query::FamilyCount(_) | Query::Session(_) => {
             return Err(reply::bug("listings are answered elsewhere"));
         }
     };

@@ -7,6 +7,7 @@ use jeton_wire::pb::admin_v1::cluster_service_server::ClusterServiceServer;
 use jeton_wire::pb::admin_v1::tenant_service_server::TenantServiceServer;
 use jeton_wire::pb::v1::pipeline_service_server::PipelineServiceServer;
 use jeton_wire::pb::v1::revocation_service_server::RevocationServiceServer;
+use jeton_wire::pb::v1::session_service_server::SessionServiceServer;
 use jeton_wire::pb::v1::token_service_server::TokenServiceServer;
 use tonic::Status;
 use tonic::body::Body;
@@ -18,6 +19,7 @@ use crate::deadline;
 use crate::service::cluster::Cluster;
 use crate::service::pipeline::Pipelines;
 use crate::service::revocation::Revocations;
+use crate::service::session::Sessions;
 use crate::service::tenants::Tenants;
 use crate::service::token::Tokens;
 
@@ -26,6 +28,7 @@ pub(crate) struct Routes<H> {
     pub(crate) health: HealthServer<H>,
     pub(crate) tokens: TokenServiceServer<Tokens>,
     pub(crate) revocations: RevocationServiceServer<Revocations>,
+    pub(crate) sessions: SessionServiceServer<Sessions>,
     pub(crate) pipelines: PipelineServiceServer<Pipelines>,
     pub(crate) cluster: ClusterServiceServer<Cluster>,
     pub(crate) tenants: TenantServiceServer<Tenants>,
@@ -38,6 +41,7 @@ impl<H> Clone for Routes<H> {
             health: self.health.clone(),
             tokens: self.tokens.clone(),
             revocations: self.revocations.clone(),
+            sessions: self.sessions.clone(),
             pipelines: self.pipelines.clone(),
             cluster: self.cluster.clone(),
             tenants: self.tenants.clone(),
@@ -63,6 +67,7 @@ impl<H: Health> Service<http::Request<Body>> for Routes<H> {
             Some(PipelineServiceServer::<Pipelines>::NAME) => self.pipelines.call(request),
             Some(TokenServiceServer::<Tokens>::NAME) => self.tokens.call(request),
             Some(RevocationServiceServer::<Revocations>::NAME) => self.revocations.call(request),
+            Some(SessionServiceServer::<Sessions>::NAME) => self.sessions.call(request),
             Some(TenantServiceServer::<Tenants>::NAME) => self.tenants.call(request),
             Some(ClusterServiceServer::<Cluster>::NAME) => self.cluster.call(request),
             Some(HealthServer::<H>::NAME) => self.health.call(request),

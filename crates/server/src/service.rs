@@ -3,6 +3,7 @@
 pub(crate) mod cluster;
 pub(crate) mod pipeline;
 pub(crate) mod revocation;
+pub(crate) mod session;
 pub(crate) mod tenants;
 pub(crate) mod token;
 pub(crate) mod unary;

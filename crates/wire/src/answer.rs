@@ -11,7 +11,7 @@ use crate::check::{self, Violation};
 use crate::failure::Failure;
 use crate::pb::v1;
 use crate::pb::v1::operation_result::Response;
-use crate::{access, listing, refusal, view};
+use crate::{access, listing, refusal, session, suspension, view};
 
 /// The outcome of a mutation.
 #[derive(Debug, Clone, PartialEq)]
@@ -123,6 +123,14 @@ pub enum Answer {
     RevokeFamily(Answered<Revocation>),
     /// To `RevokeWhere`.
     RevokeWhere(Answered<()>),
+    /// To something about sessions.
+    Session(session::Answer),
+    /// To `Suspend`: whether it was suspended already.
+    Suspend(Answered<bool>),
+    /// To `Resume`: whether it was not suspended.
+    Resume(Answered<bool>),
+    /// To `RequireReauthentication`.
+    RequireReauthentication(Answered<()>),
     /// To `ListFamilies`.
     ListFamilies(Seen<listing::Page>),
     /// To `CountFamilies`.
@@ -150,6 +158,19 @@ pub fn operation(result: v1::OperationResult) -> Result<Answer, Failure> {
         Some(Response::RevokeToken(r)) => revoke_token(r).map(Answer::RevokeToken),
         Some(Response::RevokeFamily(r)) => revoke_family(r).map(Answer::RevokeFamily),
         Some(Response::RevokeWhere(r)) => revoke_where(r).map(Answer::RevokeWhere),
+        Some(Response::CreateSession(r)) => about(session::created(r), session::Answer::Created),
+        Some(Response::TouchSession(r)) => about(session::touched(r), session::Answer::Touched),
+        Some(Response::EndSession(r)) => about(session::ended_from(r), session::Answer::Ended),
+        Some(Response::GetSession(r)) => about(session::got(r), session::Answer::One),
+        Some(Response::ListSessions(r)) => about(session::listed(r), session::Answer::Sessions),
+        Some(Response::ListSessionClients(r)) => {
+            about(session::clients(r), session::Answer::Clients)
+        }
+        Some(Response::Suspend(r)) => suspension::suspended(r).map(Answer::Suspend),
+        Some(Response::Resume(r)) => suspension::resumed(r).map(Answer::Resume),
+        Some(Response::RequireReauthentication(r)) => {
+            suspension::reauthenticated(r).map(Answer::RequireReauthentication)
+        }
         Some(Response::ListFamilies(r)) => listing::list_families(r).map(Answer::ListFamilies),
         Some(Response::CountFamilies(r)) => listing::count_families(r).map(Answer::CountFamilies),
         Some(Response::RevokeAccessToken(r)) => {
@@ -158,6 +179,13 @@ pub fn operation(result: v1::OperationResult) -> Result<Answer, Failure> {
         Some(Response::CheckAccess(r)) => check_access(r).map(Answer::CheckAccess),
     };
     decoded.map_err(Failure::malformed_response)
+}
+
+fn about<T>(
+    decoded: Result<T, Violation>,
+    answer: fn(T) -> session::Answer,
+) -> Result<Answer, Violation> {
+    decoded.map(|it| Answer::Session(answer(it)))
 }
 
 /// See [`Answer::Rotate`].
@@ -314,7 +342,7 @@ fn issued(field: &str, token: &v1::IssuedToken) -> Result<Issued, Violation> {
     })
 }
 
-fn revocation(result: i32) -> Result<Revocation, Violation> {
+pub(crate) fn revocation(result: i32) -> Result<Revocation, Violation> {
     match v1::RevocationResult::try_from(result) {
         Ok(v1::RevocationResult::Revoked) => Ok(Revocation::Revoked),
         Ok(v1::RevocationResult::Already) => Ok(Revocation::Already),
@@ -325,7 +353,7 @@ fn revocation(result: i32) -> Result<Revocation, Violation> {
     }
 }
 
-fn unless_refused<T>(
+pub(crate) fn unless_refused<T>(
     position: u64,
     refusal: Option<v1::Refusal>,
     done: T,

@@ -18,6 +18,7 @@ use crate::access;
 use crate::check::{self, Violation};
 use crate::listing::{self, PageAsked};
 use crate::pb::v1;
+use crate::{session, suspension};
 
 /// A checked request.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,6 +85,8 @@ pub enum Query {
     FamilyCount(FamilyQuery),
     /// Whether access tokens may still be used.
     Access(Vec<AccessClaims>),
+    /// Something about sessions.
+    Session(session::Query),
 }
 
 /// How fresh a read must be.
@@ -114,6 +117,17 @@ pub fn operation(request: Option<v1::operation::Request>) -> Result<Asked, Viola
         Request::RevokeToken(r) => revoke_token(r).map(Asked::Write),
         Request::RevokeFamily(r) => revoke_family(&r).map(Asked::Write),
         Request::RevokeWhere(r) => revoke_where(&r).map(Asked::Write),
+        Request::CreateSession(r) => session::decode_create(r).map(Asked::Write),
+        Request::TouchSession(r) => session::decode_touch(r).map(Asked::Write),
+        Request::EndSession(r) => session::decode_end(&r).map(Asked::Write),
+        Request::GetSession(r) => session::decode_get(&r).map(Asked::Read),
+        Request::ListSessions(r) => session::decode_list(&r).map(Asked::Read),
+        Request::ListSessionClients(r) => session::decode_clients(&r).map(Asked::Read),
+        Request::Suspend(r) => suspension::decode_suspend(r).map(Asked::Write),
+        Request::Resume(r) => suspension::decode_resume(r).map(Asked::Write),
+        Request::RequireReauthentication(r) => {
+            suspension::decode_reauthenticate(r).map(Asked::Write)
+        }
         Request::ListFamilies(r) => listing::list(r).map(Asked::Read),
         Request::CountFamilies(r) => listing::count(r).map(Asked::Read),
         Request::RevokeAccessToken(r) => access::revoke_request(&r).map(Asked::Write),

@@ -16,6 +16,7 @@ use crate::decode::{Asked, Consistency, Query, Read, Write};
 use crate::listing;
 use crate::pb::v1;
 use crate::pb::v1::operation::Request;
+use crate::{session, suspension};
 
 /// The request of a pipeline operation; `None` for commands that clients don't send.
 #[must_use]
@@ -42,6 +43,12 @@ fn command(Write { command, mac }: &Write) -> Option<Request> {
         Operation::RevokeAccessToken(r) => {
             Request::RevokeAccessToken(access::revoke(tenant, *name, r))
         }
+        Operation::CreateSession(c) => session::create(tenant, *name, c),
+        Operation::TouchSession(t) => session::touch(tenant, *name, t),
+        Operation::EndSession(e) => session::end(tenant, *name, e),
+        Operation::Suspend(s) => suspension::suspend(tenant, *name, s),
+        Operation::Resume(r) => suspension::resume(tenant, *name, r),
+        Operation::RequireReauthentication(r) => suspension::reauthenticate(tenant, *name, r),
         _ => return None,
     })
 }
@@ -62,6 +69,7 @@ fn query(read: &Read) -> Request {
             family_id: Bytes::copy_from_slice(&family.0),
             consistency,
         }),
+        Query::Session(query) => session::query(tenant, query, consistency),
         Query::Families(asked) => Request::ListFamilies(v1::ListFamiliesRequest {
             consistency,
             ..listing::page_request(&read.tenant, asked)

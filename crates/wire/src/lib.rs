@@ -25,7 +25,9 @@ pub mod listing;
 mod redact;
 pub mod refusal;
 pub mod reply;
+pub mod session;
 pub mod status;
+pub mod suspension;
 pub mod view;
 
 pub use check::Violation;

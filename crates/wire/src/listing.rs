@@ -160,7 +160,7 @@ fn cursor(text: &str, tenant: &TenantId, query: &FamilyQuery) -> Option<FamilyCu
     (listing == query.digest(tenant)).then_some(cursor)
 }
 
-fn mark(position: Position, age: Option<DurationMs>) -> Option<v1::ReadMark> {
+pub(crate) fn mark(position: Position, age: Option<DurationMs>) -> Option<v1::ReadMark> {
     Some(v1::ReadMark { position: position.0, age_ms: age.map(|age| age.0) })
 }
 

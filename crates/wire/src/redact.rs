@@ -24,5 +24,8 @@ prints_only! {
     ReplayedToken { token }
     CreateFamilyRequest { tenant, request, family_id, client, lifetime_ms, idle_ms, grace_ms }
     UpdateFamilyRequest { tenant, request, family_id, version, grace_ms }
+    CreateSessionRequest { tenant, request, lifetime_ms, idle_ms }
+    TouchSessionRequest { tenant, request, version }
+    Session { version, clients, created_position, dead }
     Family { family_id, client, version, generation, created_position, dead }
 }

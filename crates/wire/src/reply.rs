@@ -10,7 +10,7 @@ use tonic::Code;
 use crate::failure::{Failure, reason};
 use crate::pb::v1;
 use crate::pb::v1::operation_result::Response;
-use crate::{access, listing, refusal, view};
+use crate::{access, listing, refusal, session, view};
 
 /// Which response a request is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,6 +41,14 @@ pub enum Kind {
     RevokeAccessToken,
     /// `CheckAccessResponse`
     CheckAccess,
+    /// One about sessions.
+    Session(session::Kind),
+    /// `SuspendResponse`
+    Suspend,
+    /// `ResumeResponse`
+    Resume,
+    /// `RequireReauthenticationResponse`
+    RequireReauthentication,
 }
 
 impl Kind {
@@ -56,6 +64,12 @@ impl Kind {
             Operation::RevokeFamily(_) => Self::RevokeFamily,
             Operation::RevokeWhere(_) => Self::RevokeWhere,
             Operation::RevokeAccessToken(_) => Self::RevokeAccessToken,
+            Operation::CreateSession(_) => Self::Session(session::Kind::Create),
+            Operation::TouchSession(_) => Self::Session(session::Kind::Touch),
+            Operation::EndSession(_) => Self::Session(session::Kind::End),
+            Operation::Suspend(_) => Self::Suspend,
+            Operation::Resume(_) => Self::Resume,
+            Operation::RequireReauthentication(_) => Self::RequireReauthentication,
             _ => return None,
         })
     }
@@ -121,6 +135,19 @@ fn performed(
         }
         (Kind::RevokeWhere, Done::Cut) => {
             Response::RevokeWhere(v1::RevokeWhereResponse { position, refusal: None })
+        }
+        (Kind::Session(kind), done) => session::performed(kind, position, done)?,
+        (Kind::Suspend, Done::Suspended { already }) => {
+            Response::Suspend(v1::SuspendResponse { position, already, refusal: None })
+        }
+        (Kind::Resume, Done::Resumed { already }) => {
+            Response::Resume(v1::ResumeResponse { position, already, refusal: None })
+        }
+        (Kind::RequireReauthentication, Done::Cut) => {
+            Response::RequireReauthentication(v1::RequireReauthenticationResponse {
+                position,
+                refusal: None,
+            })
         }
         (kind, done) => revocation(kind, position, &done)?,
     })
@@ -190,6 +217,20 @@ fn refused(kind: Kind, position: u64, refusal: v1::Refusal) -> Result<Response, 
         }),
         Kind::RevokeWhere => {
             Response::RevokeWhere(v1::RevokeWhereResponse { position, refusal: Some(refusal) })
+        }
+        Kind::Session(kind) => session::refused(kind, position, refusal)?,
+        Kind::Suspend => {
+            let (already, refusal) = (false, Some(refusal));
+            Response::Suspend(v1::SuspendResponse { position, already, refusal })
+        }
+        Kind::Resume => {
+            let (already, refusal) = (false, Some(refusal));
+            Response::Resume(v1::ResumeResponse { position, already, refusal })
+        }
+        Kind::RequireReauthentication => {
+            let refusal = Some(refusal);
+            let response = v1::RequireReauthenticationResponse { position, refusal };
+            Response::RequireReauthentication(response)
         }
         Kind::Validate
         | Kind::GetFamily

@@ -5,6 +5,7 @@ mod cluster;
 mod demo;
 mod init;
 mod offline;
+mod sessions;
 mod tokens;
 
 use std::process::{Output, Stdio};

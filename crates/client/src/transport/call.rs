@@ -69,7 +69,16 @@ fn name_of(request: &mut Request) -> Option<&mut RequestName> {
         Request::RevokeFamily(r) => r.request.as_mut(),
         Request::RevokeWhere(r) => r.request.as_mut(),
         Request::RevokeAccessToken(r) => r.request.as_mut(),
+        Request::CreateSession(r) => r.request.as_mut(),
+        Request::TouchSession(r) => r.request.as_mut(),
+        Request::EndSession(r) => r.request.as_mut(),
+        Request::Suspend(r) => r.request.as_mut(),
+        Request::Resume(r) => r.request.as_mut(),
+        Request::RequireReauthentication(r) => r.request.as_mut(),
         Request::Validate(_)
+        | Request::GetSession(_)
+        | Request::ListSessions(_)
+        | Request::ListSessionClients(_)
         | Request::GetFamily(_)
         | Request::ListFamilies(_)
         | Request::CountFamilies(_)

@@ -6,6 +6,7 @@ use jeton_wire::failure::reason;
 use jeton_wire::pb::v1::operation::Request;
 use jeton_wire::pb::v1::operation_result::Response;
 use jeton_wire::pb::v1::revocation_service_client::RevocationServiceClient;
+use jeton_wire::pb::v1::session_service_client::SessionServiceClient;
 use jeton_wire::pb::v1::token_service_client::TokenServiceClient;
 use tokio::time::Instant;
 use tonic::transport::Channel;
@@ -49,7 +50,8 @@ async fn dispatch(
     left: std::time::Duration,
 ) -> Result<Response, Status> {
     let mut tokens = TokenServiceClient::new(channel.clone());
-    let mut revocation = RevocationServiceClient::new(channel);
+    let mut revocation = RevocationServiceClient::new(channel.clone());
+    let mut sessions = SessionServiceClient::new(channel);
     match request {
         Request::Rotate(r) => one!(tokens, rotate, r, left, Rotate),
         Request::CreateFamily(r) => one!(tokens, create_family, r, left, CreateFamily),
@@ -66,6 +68,19 @@ async fn dispatch(
             one!(revocation, revoke_access_token, r, left, RevokeAccessToken)
         }
         Request::CheckAccess(r) => one!(revocation, check_access, r, left, CheckAccess),
+        Request::Suspend(r) => one!(revocation, suspend, r, left, Suspend),
+        Request::Resume(r) => one!(revocation, resume, r, left, Resume),
+        Request::RequireReauthentication(r) => {
+            one!(revocation, require_reauthentication, r, left, RequireReauthentication)
+        }
+        Request::CreateSession(r) => one!(sessions, create_session, r, left, CreateSession),
+        Request::TouchSession(r) => one!(sessions, touch_session, r, left, TouchSession),
+        Request::EndSession(r) => one!(sessions, end_session, r, left, EndSession),
+        Request::GetSession(r) => one!(sessions, get_session, r, left, GetSession),
+        Request::ListSessions(r) => one!(sessions, list_sessions, r, left, ListSessions),
+        Request::ListSessionClients(r) => {
+            one!(sessions, list_session_clients, r, left, ListSessionClients)
+        }
     }
 }
 

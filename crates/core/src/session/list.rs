@@ -29,10 +29,9 @@ pub fn session<T: ReadTables>(
     Ok(Ok(view(session.clone(), loaded, now)))
 }
 
-/// The sessions of a subject, without their payloads: up to `rows_max` of them, and no more than
-/// [`limits::PAGE_BYTES_MAX`], behind `after`. Those that are dead only if `ended` is asked for,
-/// and until their retention is over. [`limits::PAGE_ROWS_MAX`] are looked at: behind many dead
-/// ones, a page may hold fewer, even none, and have a next one.
+/// The sessions of a subject, without their payloads: up to `rows_max` are looked at, behind
+/// `after`. Those that are dead are shown only if `ended` is asked for, and until their retention
+/// is over: so there may be fewer rows, even none, and a next page.
 ///
 /// # Errors
 /// [`TablesError`] if the store below failed. Inside: [`Refusal::TenantUnknown`].
@@ -49,13 +48,10 @@ pub fn sessions<T: ReadTables>(
         return Ok(Err(Refusal::TenantUnknown));
     };
     let most = rows_max.clamp(1, limits::PAGE_ROWS_MAX) as usize;
-    let looked_at = limits::PAGE_ROWS_MAX as usize;
-    let (names, more) = index::sessions(tables, tenant, subject, after, looked_at, now)?;
-    let (mut rows, mut bytes, mut last) = (Vec::new(), 0, None);
+    let (names, more) = index::sessions(tables, tenant, subject, after, most, now)?;
+    let next = names.last().filter(|_| more).cloned();
+    let mut rows = Vec::new();
     for session in names {
-        if rows.len() == most {
-            return Ok(Ok(Page { rows, next: last }));
-        }
         let Some(loaded) = super::load(tables, tenant, &known, &session, now)? else { continue };
         let shown = match loaded.standing(now) {
             Standing::Gone => false,
@@ -63,18 +59,10 @@ pub fn sessions<T: ReadTables>(
             _ => ended,
         };
         if shown {
-            let attributes = loaded.row.attributes.iter();
-            let size = attributes.map(|(name, value)| name.len() + value.len()).sum::<usize>();
-            bytes += size + limits::ID_BYTES_MAX;
-            if bytes > limits::PAGE_BYTES_MAX && !rows.is_empty() {
-                return Ok(Ok(Page { rows, next: last }));
-            }
-            let view = view(session.clone(), loaded, now);
-            rows.push(SessionView { payload: Bytes::new(), ..view });
+            rows.push(SessionView { payload: Bytes::new(), ..view(session, loaded, now) });
         }
-        last = Some(session);
     }
-    Ok(Ok(Page { rows, next: last.filter(|_| more) }))
+    Ok(Ok(Page { rows, next }))
 }
 
 /// The clients that families of a session were bound for, in the order of their names' lengths and

@@ -55,6 +55,15 @@ operations! {
     RevokeToken = "revoke_token", r => chosen!(r, revoke_token_response);
     RevokeFamily = "revoke_family", r => chosen!(r, revoke_family_response);
     RevokeWhere = "revoke_where", r => r.refusal.as_ref();
+    CreateSession = "create_session", r => chosen!(r, create_session_response);
+    TouchSession = "touch_session", r => chosen!(r, touch_session_response);
+    EndSession = "end_session", r => chosen!(r, end_session_response);
+    GetSession = "get_session", r => chosen!(r, get_session_response);
+    ListSessions = "list_sessions", r => chosen!(r, list_sessions_response);
+    ListSessionClients = "list_session_clients", r => chosen!(r, list_session_clients_response);
+    Suspend = "suspend", r => r.refusal.as_ref();
+    Resume = "resume", r => r.refusal.as_ref();
+    RequireReauthentication = "require_reauthentication", r => r.refusal.as_ref();
     ListFamilies = "list_families", r => chosen!(r, list_families_response);
     CountFamilies = "count_families", r => chosen!(r, count_families_response);
     RevokeAccessToken = "revoke_access_token", r => chosen!(r, revoke_access_token_response);

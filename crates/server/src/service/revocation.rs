@@ -48,4 +48,25 @@ impl RevocationService for Revocations {
     ) -> Result<Response<v1::CheckAccessResponse>, Status> {
         unary!(self.0, request, CheckAccess)
     }
+
+    async fn suspend(
+        &self,
+        request: Request<v1::SuspendRequest>,
+    ) -> Result<Response<v1::SuspendResponse>, Status> {
+        unary!(self.0, request, Suspend)
+    }
+
+    async fn resume(
+        &self,
+        request: Request<v1::ResumeRequest>,
+    ) -> Result<Response<v1::ResumeResponse>, Status> {
+        unary!(self.0, request, Resume)
+    }
+
+    async fn require_reauthentication(
+        &self,
+        request: Request<v1::RequireReauthenticationRequest>,
+    ) -> Result<Response<v1::RequireReauthenticationResponse>, Status> {
+        unary!(self.0, request, RequireReauthentication)
+    }
 }

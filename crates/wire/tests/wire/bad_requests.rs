@@ -183,6 +183,96 @@ table! { a_bad_revocation_is_told_which_field: RevokeWhere of samples::revoke_wh
     |r| r.reason = "a\tb".into() => "reason", "control character";
 }
 
+table! { a_bad_session_is_told_which_field: CreateSession of samples::create_session();
+    |r| r.session.clear() => "session", "is empty: give 1 to 256 bytes";
+    |r| r.session = long(257) => "session", "257 bytes: the limit is 256";
+    |r| r.subject.clear() => "subject", "is empty";
+    |r| r.device = long(257) => "device", "257 bytes";
+    |r| r.payload = zeros(65_537) => "payload", "65537 bytes: the limit is 65536";
+    |r| r.lifetime_ms = Some(0) => "lifetime_ms", "is 0";
+    |r| r.idle_ms = Some(u64::MAX) => "idle_ms", "the limit is";
+    |r| r.request = None => "request", "missing";
+    |r| {
+        r.attributes = attributes((0..17).map(|i| (i.to_string(), String::new())));
+    } => "attributes", "17 entries: the limit is 16";
+}
+
+table! { a_bad_touch_is_told_which_field: TouchSession of samples::touch_session();
+    |r| r.session.clear() => "session", "is empty";
+    |r| r.version = None => "version", "is missing: send the version";
+    |r| r.payload = Some(zeros(65_537)) => "payload", "65537 bytes";
+    |r| {
+        let values = attributes([("a".into(), long(257))]);
+        r.attributes = Some(v1::Attributes { values });
+    } => "attributes.values[0]", "257 bytes: the limit is 256";
+}
+
+table! { a_bad_end_is_told_which_field: EndSession of samples::end_session();
+    |r| r.session = "a\0".into() => "session", "control character";
+    |r| r.reason = long(257) => "reason", "257 bytes: the limit is 256";
+}
+
+table! { a_bad_listing_of_sessions_is_told_which_field: ListSessions of samples::list_sessions();
+    |r| r.subject.clear() => "subject", "is empty";
+    |r| r.page_size = 1_001 => "page_size", "is 1001: the limit is 1000";
+    |r| r.page_token = "xyz".into() => "page_token", "is none";
+    |r| r.page_token = "abc".into() => "page_token", "is none";
+    |r| r.page_token = "ff".into() => "page_token", "is none";
+    |r| r.page_token = "00".into() => "page_token", "is none";
+    |r| r.page_token = long(513) => "page_token", "is none";
+}
+
+table! { a_bad_listing_of_clients_is_told_which_field:
+    ListSessionClients of samples::list_session_clients();
+    |r| r.session.clear() => "session", "is empty";
+    |r| r.page_size = u32::MAX => "page_size", "the limit is 1000";
+}
+
+table! { a_bad_suspension_is_told_which_field:
+    Suspend of samples::suspend(jeton_core::command::Suspendable::Tenant);
+    |r| r.what = None => "what", "missing";
+    |r| r.what = Some(v1::Suspendable::default()) => "what.root", "missing";
+    |r| r.what = root(v1::suspendable::Root::Subject(String::new()))
+        => "what.subject", "is empty";
+    |r| r.what = root(v1::suspendable::Root::Client(long(257))) => "what.client", "257 bytes";
+    |r| r.what = root(v1::suspendable::Root::FamilyId(zeros(15)))
+        => "what.family_id", "15 bytes: it must have exactly 16";
+    |r| r.what = root(v1::suspendable::Root::WholeTenant(false))
+        => "what.whole_tenant", "set it to true";
+    |r| r.reason = long(257) => "reason", "257 bytes";
+}
+
+table! { a_bad_call_to_log_in_is_told_which_field:
+    RequireReauthentication of samples::reauthenticate();
+    |r| r.subject.clear() => "subject", "is empty";
+    |r| r.reason = long(257) => "reason", "257 bytes";
+}
+
+fn root(root: v1::suspendable::Root) -> Option<v1::Suspendable> {
+    Some(v1::Suspendable { root: Some(root) })
+}
+
+#[test]
+fn what_is_at_a_limit_is_taken() {
+    let Request::CreateSession(mut r) =
+        encode::operation(&samples::create_session()).expect("clients can send it")
+    else {
+        panic!("the sample is of another kind")
+    };
+    r.session = long(256);
+    r.payload = zeros(65_536);
+    r.attributes = attributes((0..16).map(|i| (format!("{i:064}"), long(256))));
+    r.lifetime_ms = Some(jeton_core::limits::FAMILY_LIFETIME_MAX.0);
+    decode::operation(Some(Request::CreateSession(r))).expect("at the limits");
+    let Request::ListSessions(mut r) =
+        encode::operation(&samples::list_sessions()).expect("clients can send it")
+    else {
+        panic!("the sample is of another kind")
+    };
+    (r.page_size, r.page_token) = (1_000, "61".repeat(256));
+    decode::operation(Some(Request::ListSessions(r))).expect("at the limits");
+}
+
 #[test]
 fn an_operation_must_be_one_and_have_time() {
     told(&decode::operation(None).expect_err("nothing"), "request", "missing");

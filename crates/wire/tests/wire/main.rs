@@ -6,3 +6,4 @@ mod hostile;
 mod listings;
 mod round_trips;
 mod samples;
+mod sessions;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use jeton_core::access::AccessClaims;
 use jeton_core::command::{
-    Binding, CapPolicy, CapScope, Command, CreateFamily, FamilyCap, Operation, Origin,
-    PresentedToken, RequestName, RevokeAccessToken, RevokeFamily, RevokeToken, RevokeWhere, Rotate,
-    Touch, UpdateFamily,
+    Binding, CapPolicy, CapScope, Command, CreateFamily, CreateSession, EndSession, FamilyCap,
+    Operation, Origin, PresentedToken, RequestName, RequireReauthentication, Resume,
+    RevokeAccessToken, RevokeFamily, RevokeToken, RevokeWhere, Rotate, Suspend, Suspendable, Touch,
+    TouchSession, UpdateFamily,
 };
 use jeton_core::ids::{
     ClientId, DeviceId, DurationMs, FamilyId, Generation, Jti, Kid, Mac, Position, RequestId,
@@ -17,6 +18,7 @@ use jeton_core::ids::{
 use jeton_core::read::{FamilyCursor, FamilyQuery};
 use jeton_wire::decode::{Asked, Consistency, Query, Read, Write};
 use jeton_wire::listing::PageAsked;
+use jeton_wire::session::Query as SessionQuery;
 
 pub fn tenant() -> TenantId {
     TenantId::new("acme").expect("a good id")
@@ -179,6 +181,63 @@ pub fn check_access() -> Asked {
     Asked::Read(Read { tenant: tenant(), query, consistency: Consistency::Linearizable })
 }
 
+pub fn create_session() -> Asked {
+    let create = CreateSession {
+        session: session(),
+        subject: subject(),
+        device: Some(device()),
+        attributes: vec![("acr".into(), "2".into())],
+        payload: Bytes::from_static(b"payload"),
+        lifetime: Some(DurationMs(1_000)),
+        idle: None,
+        authenticated_at: Some(Position(77)),
+    };
+    write(Operation::CreateSession(Box::new(create)), None)
+}
+
+pub fn touch_session() -> Asked {
+    let touch = TouchSession {
+        session: session(),
+        version: Some(3),
+        attributes: Some(Vec::new()),
+        payload: None,
+    };
+    write(Operation::TouchSession(Box::new(touch)), None)
+}
+
+pub fn end_session() -> Asked {
+    let reason = Some("by the user".into());
+    write(Operation::EndSession(EndSession { session: session(), reason }), None)
+}
+
+pub fn suspend(what: Suspendable) -> Asked {
+    write(Operation::Suspend(Suspend { what, reason: Some("fraud".into()) }), None)
+}
+
+pub fn reauthenticate() -> Asked {
+    let require = RequireReauthentication { subject: subject(), reason: None };
+    write(Operation::RequireReauthentication(require), None)
+}
+
+fn about_sessions(query: SessionQuery) -> Asked {
+    let (query, consistency) = (Query::Session(query), Consistency::Linearizable);
+    Asked::Read(Read { tenant: tenant(), query, consistency })
+}
+
+pub fn get_session() -> Asked {
+    about_sessions(SessionQuery::One(session()))
+}
+
+pub fn list_sessions() -> Asked {
+    let (subject, ended, after) = (subject(), true, Some(session()));
+    about_sessions(SessionQuery::Of { subject, ended, after, rows_max: 7 })
+}
+
+pub fn list_session_clients() -> Asked {
+    let (session, after) = (session(), Some(client()));
+    about_sessions(SessionQuery::Clients { session, after, rows_max: 1_000 })
+}
+
 /// One of each operation.
 pub fn all() -> Vec<Asked> {
     let reason: Option<Arc<str>> = Some("by the user".into());
@@ -195,6 +254,17 @@ pub fn all() -> Vec<Asked> {
         revoke_where(true),
         revoke_access_token(),
         check_access(),
+        create_session(),
+        touch_session(),
+        end_session(),
+        get_session(),
+        list_sessions(),
+        list_session_clients(),
+        suspend(Suspendable::Subject(subject())),
+        suspend(Suspendable::Client(client())),
+        suspend(Suspendable::Family(FamilyId([7; 16]))),
+        write(Operation::Resume(Resume { what: Suspendable::Tenant }), None),
+        reauthenticate(),
         write(Operation::Touch(Touch { token: token() }), mac),
         write(Operation::RevokeToken(RevokeToken { token: token(), client: client() }), mac),
         write(Operation::RevokeFamily(RevokeFamily { family: FamilyId([7; 16]), reason }), None),
