@@ -49,7 +49,7 @@ impl<H: Health> Service<Request<Body>> for Gate<H> {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         if let Some(port) = self.open.get() {
-            return port.clone().call(request);
+            return port.answer(request);
         }
         if deadline::is_passed(request.headers()) {
             return Box::pin(async { Ok(Status::from(deadline::expired()).into_http()) });

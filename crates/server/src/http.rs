@@ -23,7 +23,6 @@ mod unique;
 mod web;
 
 use std::convert::Infallible;
-use std::task::{Context, Poll};
 
 use axum::response::IntoResponse;
 use jeton_raft::bootstrap::Lobby;
@@ -78,32 +77,20 @@ pub(crate) struct Port<H> {
     pub(crate) reflection: Option<Loopback>,
 }
 
-// Not derived: a health service need not be cloned for it.
-impl<H> Clone for Port<H> {
-    fn clone(&self) -> Self {
-        let (web, reflection) = (self.web.clone(), self.reflection.clone());
-        Self { grpc: self.grpc.clone(), web, reflection }
-    }
-}
-
-impl<H: Health> Service<http::Request<Body>> for Port<H> {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<Self::Response, Infallible>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+impl<H: Health> Port<H> {
+    /// Answers a call; of what is behind the port, only its own service is cloned for it.
+    pub(crate) fn answer(
+        &self,
+        request: http::Request<Body>,
+    ) -> BoxFuture<http::Response<Body>, Infallible> {
         if !is_grpc(&request) {
-            return self.web.call(request);
+            return self.web.answer(request);
         }
-        match &mut self.reflection {
+        match &self.reflection {
             Some(reflection) if request.uri().path().starts_with(REFLECTION) => {
-                reflection.call(request)
+                reflection.clone().call(request)
             }
-            _ => self.grpc.call(request),
+            _ => self.grpc.answer(request),
         }
     }
 }

@@ -49,6 +49,34 @@ impl<H> Clone for Routes<H> {
     }
 }
 
+impl<H: Health> Routes<H> {
+    /// Hands a call to its service; of the others nothing is cloned.
+    pub(crate) fn answer(
+        &self,
+        request: http::Request<Body>,
+    ) -> BoxFuture<http::Response<Body>, Infallible> {
+        if deadline::is_passed(request.headers()) {
+            return Box::pin(async { Ok(Status::from(deadline::expired()).into_http()) });
+        }
+        let path = request.uri().path();
+        match path.strip_prefix('/').and_then(|path| path.split('/').next()) {
+            Some(PipelineServiceServer::<Pipelines>::NAME) => self.pipelines.clone().call(request),
+            Some(TokenServiceServer::<Tokens>::NAME) => self.tokens.clone().call(request),
+            Some(RevocationServiceServer::<Revocations>::NAME) => {
+                self.revocations.clone().call(request)
+            }
+            Some(SessionServiceServer::<Sessions>::NAME) => self.sessions.clone().call(request),
+            Some(TenantServiceServer::<Tenants>::NAME) => self.tenants.clone().call(request),
+            Some(ClusterServiceServer::<Cluster>::NAME) => self.cluster.clone().call(request),
+            Some(HealthServer::<H>::NAME) => self.health.clone().call(request),
+            _ => Box::pin(async {
+                let words = "there is no such service here; see the .proto files of this version";
+                Ok(Status::unimplemented(words).into_http())
+            }),
+        }
+    }
+}
+
 impl<H: Health> Service<http::Request<Body>> for Routes<H> {
     type Response = http::Response<Body>;
     type Error = Infallible;
@@ -59,22 +87,6 @@ impl<H: Health> Service<http::Request<Body>> for Routes<H> {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        if deadline::is_passed(request.headers()) {
-            return Box::pin(async { Ok(Status::from(deadline::expired()).into_http()) });
-        }
-        let path = request.uri().path();
-        match path.strip_prefix('/').and_then(|path| path.split('/').next()) {
-            Some(PipelineServiceServer::<Pipelines>::NAME) => self.pipelines.call(request),
-            Some(TokenServiceServer::<Tokens>::NAME) => self.tokens.call(request),
-            Some(RevocationServiceServer::<Revocations>::NAME) => self.revocations.call(request),
-            Some(SessionServiceServer::<Sessions>::NAME) => self.sessions.call(request),
-            Some(TenantServiceServer::<Tenants>::NAME) => self.tenants.call(request),
-            Some(ClusterServiceServer::<Cluster>::NAME) => self.cluster.call(request),
-            Some(HealthServer::<H>::NAME) => self.health.call(request),
-            _ => Box::pin(async {
-                let words = "there is no such service here; see the .proto files of this version";
-                Ok(Status::unimplemented(words).into_http())
-            }),
-        }
+        self.answer(request)
     }
 }

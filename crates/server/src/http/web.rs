@@ -31,7 +31,6 @@ pub(crate) struct Shared {
 }
 
 /// The HTTP interface.
-#[derive(Clone)]
 pub(crate) struct Web {
     router: Router,
     shared: Arc<Shared>,
@@ -63,11 +62,11 @@ impl Web {
     }
 
     /// Answers a request.
-    pub(crate) fn call(
-        &mut self,
+    pub(crate) fn answer(
+        &self,
         request: http::Request<Body>,
     ) -> BoxFuture<http::Response<Body>, Infallible> {
-        let answering = self.router.call(request.map(axum::body::Body::new));
+        let answering = self.router.clone().call(request.map(axum::body::Body::new));
         let shared = self.shared.clone();
         Box::pin(async move {
             let response = answering.await?;
