@@ -11,6 +11,7 @@ mod freezes;
 mod kills;
 mod load;
 mod members;
+mod opaque;
 mod revocation;
 mod secrets;
 mod sessions;

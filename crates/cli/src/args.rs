@@ -170,6 +170,8 @@ mod tests {
             "jeton token create --subject alice --client web",
             "jeton token rotate --client web -",
             "jeton token create --subject alice --client web --cap 3 --cap-policy deny",
+            "jeton token create --subject alice --client web --opaque",
+            "jeton token rotate --client web --adopt -",
             "jeton token list --subject alice --attribute region=eu --limit 10 --dead",
             "jeton token count --client web --device phone",
             "jeton token validate jrt_abc",

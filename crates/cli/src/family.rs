@@ -66,6 +66,7 @@ pub struct FamilyReport {
     pub(crate) device: Option<String>,
     session: Option<String>,
     pub(crate) state: &'static str,
+    opaque: bool,
     dead: Option<Refused>,
     pub(crate) generation: u64,
     version: u64,
@@ -93,6 +94,7 @@ impl FamilyReport {
             client: view.client.to_string(),
             device: view.device.map(|device| device.to_string()),
             session: view.session.map(|session| session.to_string()),
+            opaque: view.opaque,
             state: if view.dead.is_some() { "DEAD" } else { "ACTIVE" },
             dead: view.dead.map(Refused::new),
             generation: view.generation.0,
@@ -131,6 +133,7 @@ impl Report for FamilyReport {
         let mut table = Table::facts([
             ("family", self.family.clone()),
             ("state", self.state.to_owned()),
+            ("tokens", if self.opaque { "opaque" } else { "native" }.to_owned()),
             ("subject", self.subject.clone()),
             ("client", self.client.clone()),
             ("device", or_dash(self.device.as_ref())),

@@ -22,10 +22,13 @@ pub struct FilterArgs {
     /// On this device.
     #[arg(long, value_name = "ID")]
     pub device: Option<String>,
+    /// Bound to this session.
+    #[arg(long, value_name = "ID")]
+    pub session: Option<String>,
     /// Only with this attribute; may be repeated.
     #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = attribute)]
     pub attributes: Vec<(String, String)>,
-    /// Dead and expired ones too, for the 24 hours in which answers name their cause.
+    /// Dead, expired and suspended ones too, for the 24 hours in which answers name their cause.
     #[arg(long)]
     pub dead: bool,
 }
@@ -47,14 +50,18 @@ pub struct ListArgs {
 
 impl FilterArgs {
     fn families(&self) -> anyhow::Result<Families> {
-        let mut families = match (&self.subject, &self.client, &self.device) {
+        let mut families = match (&self.subject, &self.client, &self.device, &self.session) {
             (Some(subject), ..) => Families::of_subject(subject),
-            (None, Some(client), _) => Families::of_client(client),
-            (None, None, Some(device)) => Families::on_device(device),
-            (None, None, None) => {
-                return Err(Usage::error("name a subject, client or device"));
+            (None, Some(client), ..) => Families::of_client(client),
+            (None, None, Some(device), _) => Families::on_device(device),
+            (None, None, None, Some(session)) => Families::of_session(session),
+            (None, None, None, None) => {
+                return Err(Usage::error("name a subject, client, device or session"));
             }
         };
+        if let Some(session) = &self.session {
+            families = families.session(session);
+        }
         if let Some(client) = &self.client {
             families = families.client(client);
         }

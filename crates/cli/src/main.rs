@@ -16,6 +16,7 @@ mod duration;
 mod exit;
 mod family;
 mod listing;
+mod opaque;
 mod output;
 mod refused;
 mod revoke;

@@ -89,6 +89,7 @@ pub fn reason(refusal: &Refusal) -> &'static str {
         Refusal::LimitReached { .. } => "LIMIT_REACHED",
         Refusal::Invalid { .. } => "INVALID",
         Refusal::Spent { .. } => "SPENT",
+        Refusal::DigestInUse => "DIGEST_IN_USE",
         Refusal::CapReached { .. } => "CAP_REACHED",
         Refusal::SessionDead { .. } => "SESSION_DEAD",
         Refusal::Suspended(_) => "SUSPENDED",

@@ -111,6 +111,10 @@ pub struct SettingsFlags {
     /// 0: none.
     #[arg(long, value_name = "COUNT")]
     pub families_max_soft: Option<u64>,
+    /// How many generations behind its head a new family of opaque tokens remembers. Default 4096;
+    /// 16 to 65536.
+    #[arg(long, value_name = "COUNT")]
+    pub ancestors_max: Option<u32>,
 }
 
 impl SettingsFlags {
@@ -139,6 +143,9 @@ impl SettingsFlags {
         }
         if let Some(families) = self.families_max_soft {
             change = change.families_max_soft(families);
+        }
+        if let Some(ancestors) = self.ancestors_max {
+            change = change.ancestors_max(ancestors);
         }
         change
     }
@@ -224,6 +231,7 @@ struct TenantReport {
     rotations_per_s: u32,
     shadow: bool,
     families_max_soft: u64,
+    ancestors_max: u32,
     created_at_unix_ms: u64,
 }
 
@@ -242,6 +250,7 @@ impl TenantReport {
             rotations_per_s: view.settings.rotations_per_s,
             shadow: view.settings.shadow,
             families_max_soft: view.settings.families_max_soft,
+            ancestors_max: view.settings.ancestors_max,
             created_at_unix_ms: view.created_at.0,
         }
     }
@@ -267,6 +276,7 @@ impl Report for TenantReport {
             ("rotations of a family", self.limit()),
             ("shadow mode", self.shadow.to_string()),
             ("families, soft quota", self.families_max_soft.to_string()),
+            ("opaque ancestors", self.ancestors_max.to_string()),
         ])
     }
 }

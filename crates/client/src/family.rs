@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use jeton_core::command::{Binding, FamilyCap, Origin};
+use jeton_core::command::{Binding, FamilyCap, Losers, Origin};
 use jeton_core::ids::{
     ClientId, DeviceId, DurationMs, FamilyId, Position, RequestId, SessionId, SubjectId,
 };
@@ -180,6 +180,7 @@ pub struct RotateContext {
     pub(crate) binding: Binding,
     pub(crate) origin: Origin,
     pub(crate) request: Option<RequestId>,
+    pub(crate) losers: Losers,
 }
 
 impl RotateContext {
@@ -193,7 +194,16 @@ impl RotateContext {
             binding: Binding::default(),
             origin: Origin::default(),
             request: None,
+            losers: Losers::Replay,
         }
+    }
+
+    /// If another call rotates first, the successor that this one brings is to stand for the
+    /// winner's. For opaque tokens only, of frameworks that have minted before the store answers.
+    #[must_use]
+    pub fn adopt(mut self) -> Self {
+        self.losers = Losers::Adopt;
+        self
     }
 
     /// The DPoP key that the client proved: its JWK thumbprint, base64url (RFC 9449 §6.1).

@@ -44,6 +44,7 @@ mod error;
 mod family;
 mod id;
 mod listing;
+mod opaque;
 mod seal;
 mod session;
 mod suspension;
@@ -71,6 +72,9 @@ pub use jeton_core::reply::{
 pub use jeton_core::token::{TokenError, TokenText};
 pub use jeton_wire::decode::Consistency;
 pub use listing::{Families, FamilyCount, FamilyPage};
+pub use opaque::{
+    OPAQUE_BYTES_MAX, OPAQUE_BYTES_MIN, OpaqueRotation, OpaqueToken, OpaqueTokenError, Token,
+};
 pub use seal::SealError;
 pub use session::{
     NewSession, Page, SessionChange, SessionMade, SessionOver, SessionUsed, Sessions,

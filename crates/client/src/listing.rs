@@ -1,6 +1,6 @@
 //! Which families there are: listings, page by page, and counts.
 
-use jeton_core::ids::{ClientId, DeviceId, SubjectId};
+use jeton_core::ids::{ClientId, DeviceId, SessionId, SubjectId};
 use jeton_core::read::FamilyQuery;
 use jeton_core::reply::FamilyView;
 use jeton_wire::answer::Seen;
@@ -52,6 +52,11 @@ impl Families {
         Self::new().device(device)
     }
 
+    /// Those that are bound to a session.
+    pub fn of_session(session: impl IntoId<SessionId>) -> Self {
+        Self::new().session(session)
+    }
+
     /// Only this subject's.
     #[must_use]
     pub fn subject(mut self, subject: impl IntoId<SubjectId>) -> Self {
@@ -73,6 +78,13 @@ impl Families {
         self
     }
 
+    /// Only those that are bound to this session.
+    #[must_use]
+    pub fn session(mut self, session: impl IntoId<SessionId>) -> Self {
+        self.query.session = self.checks.id("filter.session", session);
+        self
+    }
+
     /// Only those whose attribute has exactly this value. May be repeated, up to 16 times.
     #[must_use]
     pub fn attribute(mut self, name: &str, value: &str) -> Self {
@@ -81,7 +93,7 @@ impl Families {
         self
     }
 
-    /// Dead and expired ones too, as long as answers name their cause: 24 hours.
+    /// Dead, expired and suspended ones too, as long as answers name their cause: 24 hours.
     #[must_use]
     pub fn include_dead(mut self) -> Self {
         self.query.include_dead = true;

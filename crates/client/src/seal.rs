@@ -11,6 +11,17 @@
 //! seal    = 0x01 ‖ nonce (24) ‖ XChaCha20-Poly1305(key, nonce, aad, successor's secret (32))
 //! ```
 //!
+//! An opaque token's successor travels in the same way, but as text of any length, and in a place
+//! that is named by the presented token's digest alone: whoever rotates it knows neither family
+//! nor generation.
+//!
+//! ```text
+//! context = u16 len(tenant) ‖ tenant ‖ first 16 bytes of SHA-256(presented text)
+//! key     = HKDF-SHA256(ikm = presented text, salt = context, info = "jeton/seal/2") (32)
+//! aad     = context ‖ u16 len(client) ‖ client
+//! seal    = 0x02 ‖ nonce (24) ‖ XChaCha20-Poly1305(key, nonce, aad, successor's text)
+//! ```
+//!
 //! Numbers are big endian; lengths are in bytes. `docs/reference/seal.md` has a test vector.
 //!
 //! This module must never see a nonce twice under one key: nonces are 24 random bytes, and a key
@@ -20,7 +31,7 @@ use bytes::Bytes;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
 use hkdf::Hkdf;
-use jeton_core::ids::{ClientId, FamilyId, Generation, TenantId};
+use jeton_core::ids::{ClientId, FamilyId, Generation, SecretDigest, TenantId};
 use jeton_core::token::Secret;
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -29,6 +40,9 @@ use zeroize::Zeroizing;
 const VERSION: u8 = 1;
 /// Names the purpose and the layout to HKDF.
 const INFO: &[u8] = b"jeton/seal/1";
+/// The same for the seals of opaque tokens.
+const TEXT_VERSION: u8 = 2;
+const TEXT_INFO: &[u8] = b"jeton/seal/2";
 /// Bytes of a secret.
 pub(crate) const SECRET_BYTES: usize = 32;
 /// Bytes of the nonce of XChaCha20-Poly1305.
@@ -112,6 +126,71 @@ pub(crate) fn open(presented: &Secret, place: Place<'_>, seal: &[u8]) -> Result<
     Ok(Secret::new(*successor))
 }
 
+/// What the seal of an opaque token's successor is bound to: it opens in no other place.
+#[derive(Clone, Copy)]
+pub(crate) struct TextPlace<'a> {
+    /// Tenant of the family.
+    pub tenant: &'a TenantId,
+    /// The presented token's text.
+    pub presented: &'a [u8],
+    /// What the cluster knows that by.
+    pub digest: SecretDigest,
+    /// The client that rotates.
+    pub client: &'a ClientId,
+}
+
+impl TextPlace<'_> {
+    fn cipher_and_aad(&self) -> (XChaCha20Poly1305, Vec<u8>) {
+        let mut aad = Vec::with_capacity(64);
+        push_text(&mut aad, self.tenant.as_str());
+        aad.extend_from_slice(&self.digest.0);
+        let cipher = cipher(self.presented, &aad, TEXT_INFO);
+        push_text(&mut aad, self.client.as_str());
+        (cipher, aad)
+    }
+}
+
+/// Seals an opaque successor's text for whoever holds the presented one.
+pub(crate) fn seal_text(place: TextPlace<'_>, text: &[u8], nonce: &[u8; NONCE_BYTES]) -> Bytes {
+    let (cipher, aad) = place.cipher_and_aad();
+    let sealed = cipher
+        .encrypt(XNonce::from_slice(nonce), Payload { msg: text, aad: &aad })
+        .expect("only messages of 256 GiB are too long to seal");
+    [&[TEXT_VERSION], &nonce[..], &sealed].concat().into()
+}
+
+/// Opens what [`seal_text`] made.
+///
+/// # Errors
+/// [`SealError`] if it isn't a seal for this token in this place.
+pub(crate) fn open_text(place: TextPlace<'_>, seal: &[u8]) -> Result<Zeroizing<String>, SealError> {
+    let (nonce, sealed) = match seal.split_first() {
+        Some((&TEXT_VERSION, rest)) if rest.len() >= NONCE_BYTES + TAG_BYTES => {
+            rest.split_at(NONCE_BYTES)
+        }
+        Some((&version, _)) if version != TEXT_VERSION => {
+            return Err(SealError::Version { version });
+        }
+        _ => return Err(SealError::Authentication),
+    };
+    let (cipher, aad) = place.cipher_and_aad();
+    let opened = cipher
+        .decrypt(XNonce::from_slice(nonce), Payload { msg: sealed, aad: &aad })
+        .map(Zeroizing::new)
+        .map_err(|_| SealError::Authentication)?;
+    let text = std::str::from_utf8(&opened).map_err(|_| SealError::Authentication)?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// The cipher under a key that only a holder of `presented` can derive.
+fn cipher(presented: &[u8], context: &[u8], info: &[u8]) -> XChaCha20Poly1305 {
+    let mut key = Zeroizing::new([0; 32]);
+    Hkdf::<Sha256>::new(Some(context), presented)
+        .expand(info, &mut key[..])
+        .expect("32 bytes are below HKDF's limit of 8,160");
+    XChaCha20Poly1305::new(Key::from_slice(&key[..]))
+}
+
 /// The cipher for a place, and the data that its tag covers besides the message.
 fn cipher_and_aad(presented: &Secret, place: Place<'_>) -> (XChaCha20Poly1305, Vec<u8>) {
     let (tenant, client) = (place.tenant.as_str(), place.client.as_str());
@@ -121,13 +200,9 @@ fn cipher_and_aad(presented: &Secret, place: Place<'_>) -> (XChaCha20Poly1305, V
     aad.extend_from_slice(&place.generation.0.to_be_bytes());
 
     // So far it is the context, which salts the key.
-    let mut key = Zeroizing::new([0; 32]);
-    Hkdf::<Sha256>::new(Some(&aad), presented.expose())
-        .expand(INFO, &mut key[..])
-        .expect("32 bytes are below HKDF's limit of 8,160");
-
+    let cipher = cipher(presented.expose(), &aad, INFO);
     push_text(&mut aad, client);
-    (XChaCha20Poly1305::new(Key::from_slice(&key[..])), aad)
+    (cipher, aad)
 }
 
 fn push_text(bytes: &mut Vec<u8>, text: &str) {
@@ -191,6 +266,60 @@ mod tests {
             .split_whitespace()
             .collect();
         assert_eq!(hex(&sealed), vector);
+    }
+
+    const OPAQUE: &str = "an opaque token of the reference";
+    const NEXT: &str = "the opaque token that follows it";
+
+    fn text_place<'a>(names: &'a Named, presented: &'a str) -> TextPlace<'a> {
+        let digest = jeton_core::token::opaque_digest(presented).unwrap();
+        let presented = presented.as_bytes();
+        TextPlace { tenant: &names.tenant, presented, digest, client: &names.client }
+    }
+
+    #[test]
+    fn bytes_of_a_text_are_those_of_the_reference() {
+        let names = named("acme", "web");
+        let sealed = seal_text(text_place(&names, OPAQUE), NEXT.as_bytes(), &NONCE);
+        let reference = include_str!("../../../docs/reference/seal.md");
+        let vector: String = reference
+            .split("<!-- text vector -->")
+            .nth(1)
+            .and_then(|rest| rest.split("```").nth(1))
+            .expect("the reference holds a vector")
+            .split_whitespace()
+            .collect();
+        assert_eq!(hex(&sealed), vector);
+    }
+
+    #[test]
+    fn a_sealed_text_opens_with_the_presented_one_and_nowhere_else() {
+        let (names, other_tenant) = (named("acme", "web"), named("acmf", "web"));
+        let other_client = named("acme", "app");
+        let here = text_place(&names, OPAQUE);
+        let sealed = seal_text(here, NEXT.as_bytes(), &NONCE);
+        assert_eq!(open_text(here, &sealed).unwrap().as_str(), NEXT);
+        let elsewhere = [
+            text_place(&other_tenant, OPAQUE),
+            text_place(&other_client, OPAQUE),
+            text_place(&names, NEXT),
+        ];
+        for place in elsewhere {
+            assert_eq!(open_text(place, &sealed), Err(SealError::Authentication));
+        }
+        for bit in 0..sealed.len() * 8 {
+            let mut bytes = sealed.to_vec();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(open_text(here, &bytes).is_err(), "bit {bit}");
+        }
+        for len in 0..sealed.len() {
+            assert!(open_text(here, &sealed[..len]).is_err(), "{len} bytes");
+        }
+        // Neither layout is taken for the other.
+        let native = seal(&presented(), place(&names), &successor(), &NONCE);
+        assert_eq!(open_text(here, &native), Err(SealError::Version { version: 1 }));
+        let opened = open(&presented(), place(&names), &sealed);
+        assert_eq!(opened, Err(SealError::Version { version: 2 }));
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! The operations of one tenant.
 
 use jeton_core::command::{
-    CreateFamily, RequestName, RevokeFamily, RevokeToken, RevokeWhere, Rotate, Touch, UpdateFamily,
+    CreateFamily, Losers, RequestName, RevokeFamily, RevokeToken, RevokeWhere, Rotate, Touch,
+    UpdateFamily,
 };
-use jeton_core::ids::{ClientId, DurationMs, FamilyId, Position, RequestId, TenantId};
+use jeton_core::ids::{
+    ClientId, DurationMs, FamilyId, Position, RequestId, SecretDigest, TenantId,
+};
 use jeton_core::reply::{FamilyView, Refusal};
 use jeton_core::token::Secret;
 use jeton_wire::answer::{self, Answered, RotateOutcome};
@@ -18,6 +21,7 @@ use crate::client::{Client, Deadline};
 use crate::error::Error;
 use crate::family::{Check, Cut, FamilyUpdate, NewFamily, RotateContext};
 use crate::id::IntoId;
+use crate::opaque::Token;
 use crate::seal::{self, NONCE_BYTES, Place, SECRET_BYTES};
 use crate::token::{Issued, RefreshToken};
 use crate::transport::retry::Repeat;
@@ -73,18 +77,33 @@ impl Tenant {
         new: NewFamily,
         deadline: impl Into<Deadline>,
     ) -> Result<Issued, Error> {
-        let deadline = deadline.into();
-        let (subject, client) = new.checked()?;
         let mut random = Zeroizing::new([0; SECRET_BYTES + 16]);
         self.client.fill(&mut random[..])?;
         let (secret, random) = mint(&random[..]);
+        let family = FamilyId(split(random).0);
+        let made = self.create(new, family, secret.digest(), false, deadline.into());
+        let (created, position) = made.await?;
+        let issued = Issued::new(&self.tenant, secret, &created.token, position)
+            .ok_or_else(|| Error::protocol("a native token has no mac"))?;
+        let (evicted, over_soft_quota) = (created.evicted, created.over_soft_quota);
+        Ok(Issued { evicted, over_soft_quota, ..issued })
+    }
+
+    /// Starts a family, under `family` unless it names an id itself.
+    pub(crate) async fn create(
+        &self,
+        new: NewFamily,
+        family: FamilyId,
+        digest: SecretDigest,
+        opaque: bool,
+        deadline: Deadline,
+    ) -> Result<(answer::Created, Position), Error> {
+        let (subject, client) = new.checked()?;
         let rest = new.rest;
         let create = CreateFamily {
-            family: match rest.family {
-                Some(family) => family,
-                None => FamilyId(split(random).0),
-            },
-            digest: secret.digest(),
+            family: rest.family.unwrap_or(family),
+            digest,
+            opaque,
             subject,
             client,
             device: rest.device,
@@ -106,12 +125,10 @@ impl Tenant {
         let answered = decoded!(response, CreateFamily, answer::create_family)?;
         let position = answered.position;
         let created = unless_refused(answered)?;
-        if created.token.generation.0 != 0 {
-            return Err(Error::protocol("the first token is not of generation 0"));
+        if (created.token.generation.0, created.token.family) != (0, create.family) {
+            return Err(Error::protocol("the first token is of another family or generation"));
         }
-        let issued = Issued::new(&self.tenant, create.family, secret, &created.token, position);
-        let (evicted, over_soft_quota) = (created.evicted, created.over_soft_quota);
-        Ok(Issued { evicted, over_soft_quota, ..issued })
+        Ok((created, position))
     }
 
     /// Exchanges a token for its successor. However many callers present the same token at once,
@@ -127,6 +144,10 @@ impl Tenant {
     ) -> Result<Rotation, Error> {
         let deadline = deadline.into();
         let client = context.checked()?.clone();
+        if context.losers == Losers::Adopt {
+            let problem = "adopt: the losers of a native token get the winner's successor";
+            return Err(Error::violation("losers", problem.to_owned()));
+        }
         let native = token.native();
         let place = Place {
             tenant: &self.tenant,
@@ -144,21 +165,23 @@ impl Tenant {
 
         let (presented, mac) = native.presented();
         let rotate = Rotate {
-            token: presented,
+            token: presented.into(),
             successor: successor.digest(),
             seal,
+            losers: Losers::Replay,
             client: client.clone(),
             binding: context.binding,
             origin: context.origin,
         };
-        let make = || Request::Rotate(encode::rotate(&self.tenant, name, &rotate, &mac));
+        let make = || Request::Rotate(encode::rotate(&self.tenant, name, &rotate, Some(&mac)));
         let response = self.client.call(Repeat::Named, deadline, make).await?;
         let Answered { position, outcome } = decoded!(response, Rotate, answer::rotate)?;
         let issued = |secret: Secret, issued: &answer::Issued| {
-            if issued.generation != native.generation.next() {
+            if (issued.family, issued.generation) != (native.family, native.generation.next()) {
                 return Err(Error::protocol("the successor is not of the next generation"));
             }
-            Ok(Issued::new(&self.tenant, native.family, secret, issued, position))
+            Issued::new(&self.tenant, secret, issued, position)
+                .ok_or_else(|| Error::protocol("a native token has no mac"))
         };
         Ok(match outcome {
             Ok(RotateOutcome::Rotated(token)) => Rotation::Rotated(issued(successor, &token)?),
@@ -170,6 +193,9 @@ impl Tenant {
                 if own { Rotation::Rotated(issued) } else { Rotation::Replayed(issued) }
             }
             Ok(RotateOutcome::Superseded { head }) => Rotation::Superseded { head, position },
+            Ok(RotateOutcome::Adopted(_)) => {
+                return Err(Error::protocol("a native token's successor was adopted"));
+            }
             Err(refusal) => Rotation::Refused(refusal),
         })
     }
@@ -181,12 +207,12 @@ impl Tenant {
     /// Whatever any read may fail with. Refusals are answers: see [`Validation`].
     pub async fn validate(
         &self,
-        token: &RefreshToken,
+        token: &impl Token,
         check: Check,
         deadline: impl Into<Deadline>,
     ) -> Result<Validation, Error> {
         check.checked()?;
-        let (token, mac) = token.native().presented();
+        let (token, mac) = token.shown();
         let query = Query::Validate { token, mac, client: check.client, binding: check.binding };
         let response = self.read(query, check.consistency, deadline.into()).await?;
         let seen = decoded!(response, Validate, answer::validate)?;
@@ -205,13 +231,13 @@ impl Tenant {
     /// [`Error::Refused`] if it isn't the live head, and whatever any call may fail with.
     pub async fn touch(
         &self,
-        token: &RefreshToken,
+        token: &impl Token,
         deadline: impl Into<Deadline>,
     ) -> Result<Position, Error> {
-        let (token, mac) = token.native().presented();
+        let (token, mac) = token.shown();
         let touch = Touch { token };
         let name = self.name(None)?;
-        let make = || Request::Touch(encode::touch(&self.tenant, name, &touch, &mac));
+        let make = || Request::Touch(encode::touch(&self.tenant, name, &touch, mac.as_ref()));
         let response = self.client.call(Repeat::Named, deadline.into(), make).await?;
         positioned(decoded!(response, Touch, answer::touch)?)
     }
@@ -266,16 +292,18 @@ impl Tenant {
     /// may fail with.
     pub async fn revoke_token(
         &self,
-        token: &RefreshToken,
+        token: &impl Token,
         client: impl IntoId<ClientId>,
         deadline: impl Into<Deadline>,
     ) -> Result<Revoked, Error> {
         let client =
             client.into_id().map_err(|error| Error::violation("client", error.to_string()))?;
-        let (token, mac) = token.native().presented();
+        let (token, mac) = token.shown();
         let revoke = RevokeToken { token, client };
         let name = self.name(None)?;
-        let make = || Request::RevokeToken(encode::revoke_token(&self.tenant, name, &revoke, &mac));
+        let make = || {
+            Request::RevokeToken(encode::revoke_token(&self.tenant, name, &revoke, mac.as_ref()))
+        };
         let response = self.client.call(Repeat::Named, deadline.into(), make).await?;
         revoked(decoded!(response, RevokeToken, answer::revoke_token)?)
     }
@@ -350,7 +378,7 @@ fn mint(random: &[u8]) -> (Secret, &[u8]) {
 }
 
 /// The first `N` random bytes, and those that are left.
-fn split<const N: usize>(random: &[u8]) -> ([u8; N], &[u8]) {
+pub(crate) fn split<const N: usize>(random: &[u8]) -> ([u8; N], &[u8]) {
     let (first, rest) = random.split_first_chunk().expect("enough randomness was drawn");
     (*first, rest)
 }

@@ -76,9 +76,9 @@ impl std::fmt::Debug for RefreshToken {
 /// A token that was issued, and what is known of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Issued {
+pub struct Issued<T = RefreshToken> {
     /// The token. It is nowhere else: lose it, and it is lost.
-    pub token: RefreshToken,
+    pub token: T,
     /// Its family.
     pub family: FamilyId,
     /// Its place in the chain: 0 for the first.
@@ -97,25 +97,33 @@ pub struct Issued {
 }
 
 impl Issued {
-    /// Makes a token of its secret and of what the cluster adds to it.
+    /// Makes a native token of its secret and of what the cluster adds to it. `None` if it adds no
+    /// mac.
     pub(crate) fn new(
         tenant: &TenantId,
-        family: FamilyId,
         secret: Secret,
         issued: &answer::Issued,
         position: Position,
-    ) -> Self {
+    ) -> Option<Self> {
+        let key = issued.key?;
         let native = NativeToken {
-            kid: issued.kid,
+            kid: key.kid,
             tenant_tag: tenant_tag(tenant),
-            family,
+            family: issued.family,
             generation: issued.generation,
             secret,
-            mac: issued.mac,
+            mac: key.mac,
         };
+        Some(Self::of(RefreshToken(Arc::new(native)), issued, position))
+    }
+}
+
+impl<T> Issued<T> {
+    /// A token, and what the cluster says of it.
+    pub(crate) fn of(token: T, issued: &answer::Issued, position: Position) -> Self {
         Self {
-            token: RefreshToken(Arc::new(native)),
-            family,
+            token,
+            family: issued.family,
             generation: issued.generation,
             position,
             expires_at: issued.expires_at,
@@ -134,14 +142,14 @@ mod tests {
 
     fn issued(secret: [u8; 32]) -> Issued {
         let added = answer::Issued {
+            family: FamilyId([5; 16]),
             generation: Generation(3),
-            kid: Kid(1),
-            mac: Mac([7; 16]),
+            key: Some(answer::MacKey { kid: Kid(1), mac: Mac([7; 16]) }),
             expires_at: UnixMs(2),
             idle_expires_at: UnixMs(1),
         };
         let tenant = TenantId::new("acme").unwrap();
-        Issued::new(&tenant, FamilyId([5; 16]), Secret::new(secret), &added, Position(9))
+        Issued::new(&tenant, Secret::new(secret), &added, Position(9)).unwrap()
     }
 
     #[test]

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use crate::command::{
-    Acquire, Binding, CreateFamily, CreateSession, Publish, Renew, RequestName, Rotate,
-    TenantSettings, TouchSession, UpdateFamily,
+    Acquire, Binding, CreateFamily, CreateSession, Losers, Presented, Publish, Renew, RequestName,
+    Rotate, TenantSettings, TouchSession, UpdateFamily,
 };
 use crate::ids::{DurationMs, Position};
 use crate::limits;
@@ -27,6 +27,10 @@ pub(crate) fn request(name: Option<&RequestName>) -> Result<RequestName, Refusal
 pub(crate) fn rotate(wish: &Rotate) -> Result<(), Refusal> {
     if wish.seal.len() > limits::SEAL_BYTES_MAX {
         return Err(Refusal::limit("SEAL_BYTES_MAX", limits::SEAL_BYTES_MAX));
+    }
+    if wish.losers == Losers::Adopt && matches!(wish.token, Presented::Native(_)) {
+        let problem = "native tokens are answered with the winner's successor: ask for replay";
+        return Err(Refusal::invalid("losers", problem));
     }
     ip(wish.origin.ip.as_ref())?;
     binding(&wish.binding)
@@ -108,6 +112,10 @@ pub(crate) fn settings(wish: &TenantSettings) -> Result<(), Refusal> {
     if wish.rotation_burst == 0 || wish.rotation_burst > limits::ROTATION_BURST_MAX {
         let problem = format!("give 1 to {}", limits::ROTATION_BURST_MAX);
         return Err(Refusal::invalid("rotation_burst", &problem));
+    }
+    if !(limits::ANCESTORS_MIN..=limits::ANCESTORS_MAX).contains(&wish.ancestors_max) {
+        let problem = format!("give {} to {}", limits::ANCESTORS_MIN, limits::ANCESTORS_MAX);
+        return Err(Refusal::invalid("ancestors_max", &problem));
     }
     if wish.rotations_per_s > limits::ROTATIONS_PER_S_MAX {
         let problem = format!("give 1 to {}, or 0 for no limit", limits::ROTATIONS_PER_S_MAX);

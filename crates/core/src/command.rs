@@ -204,6 +204,9 @@ pub struct TenantSettings {
     /// Soft quota: beyond this many rows of families the tenant is told, and nothing is refused.
     /// Default 0: none.
     pub families_max_soft: u64,
+    /// How many generations behind the head a new family of opaque tokens remembers. Default 4,096;
+    /// [`crate::limits::ANCESTORS_MIN`] to [`crate::limits::ANCESTORS_MAX`].
+    pub ancestors_max: u32,
 }
 
 /// Settings of a tenant as far as they are named, each with the limits of [`TenantSettings`].
@@ -225,6 +228,8 @@ pub struct SettingsChange {
     pub shadow: Option<bool>,
     /// See [`TenantSettings::families_max_soft`].
     pub families_max_soft: Option<u64>,
+    /// See [`TenantSettings::ancestors_max`].
+    pub ancestors_max: Option<u32>,
 }
 
 impl SettingsChange {
@@ -241,6 +246,7 @@ impl SettingsChange {
             rotations_per_s: self.rotations_per_s.unwrap_or(base.rotations_per_s),
             shadow: self.shadow.unwrap_or(base.shadow),
             families_max_soft: self.families_max_soft.unwrap_or(base.families_max_soft),
+            ancestors_max: self.ancestors_max.unwrap_or(base.ancestors_max),
         }
     }
 }
@@ -256,6 +262,7 @@ impl Default for TenantSettings {
             rotations_per_s: 1,
             shadow: false,
             families_max_soft: 0,
+            ancestors_max: 4_096,
         }
     }
 }
@@ -274,6 +281,32 @@ pub struct PresentedToken {
     pub generation: Generation,
     /// Digest of its secret.
     pub digest: SecretDigest,
+}
+
+/// A token of either kind, as it was presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Presented {
+    /// One that the cluster gave its mac.
+    Native(PresentedToken),
+    /// One that an authorization server minted: the digest of its text says it all.
+    Opaque(SecretDigest),
+}
+
+impl From<PresentedToken> for Presented {
+    fn from(token: PresentedToken) -> Self {
+        Self::Native(token)
+    }
+}
+
+/// What becomes of those who lose the race for a rotation, within grace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Losers {
+    /// They get the winner's successor, out of its seal.
+    #[default]
+    Replay,
+    /// The successors that they have minted themselves stand for the winner's. Only for opaque
+    /// tokens.
+    Adopt,
 }
 
 /// Keys that a token is bound to (sender constraint).
@@ -299,8 +332,10 @@ pub struct Origin {
 pub struct CreateFamily {
     /// Chosen by the caller, 16 random bytes.
     pub family: FamilyId,
-    /// Digest of the first token's secret.
+    /// Digest of the first token's secret; of its whole text, if it is opaque.
     pub digest: SecretDigest,
+    /// Its tokens are minted by the authorization server; else they are native. Decided here, once.
+    pub opaque: bool,
     /// Whose authorization it is.
     pub subject: SubjectId,
     /// The client that it was given to.
@@ -366,11 +401,14 @@ pub enum CapPolicy {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rotate {
     /// What was presented.
-    pub token: PresentedToken,
+    pub token: Presented,
     /// Digest of the successor's secret, minted by the caller.
     pub successor: SecretDigest,
-    /// The successor, sealed by the caller under a key derived from the presented token.
+    /// The successor, sealed by the caller under a key derived from the presented token. Empty if
+    /// it has none to give: then nobody else is answered with it.
     pub seal: Bytes,
+    /// What the caller wants if another one rotated.
+    pub losers: Losers,
     /// The client that presented it.
     pub client: ClientId,
     /// The keys that the client proved.
@@ -383,7 +421,7 @@ pub struct Rotate {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Touch {
     /// What was presented. Only the head can be confirmed.
-    pub token: PresentedToken,
+    pub token: Presented,
 }
 
 /// See [`Operation::UpdateFamily`]. What is `None` stays as it is.
@@ -414,7 +452,7 @@ pub struct RevokeFamily {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RevokeToken {
     /// What was presented: any authenticated ancestor revokes as the head does.
-    pub token: PresentedToken,
+    pub token: Presented,
     /// The client that asks. Another client's token is refused (RFC 7009 §2.1).
     pub client: ClientId,
 }

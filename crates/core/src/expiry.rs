@@ -45,6 +45,13 @@ pub(crate) enum Fate {
     Remove,
     /// Looked at again later, with this new value if it has one.
     Later(UnixMs, Option<Vec<u8>>),
+    /// So many rows that hung on it were removed; it is, too, unless it is looked at again.
+    Bulk {
+        /// Rows beside it.
+        rows: u32,
+        /// When there is more to do.
+        next: Option<UnixMs>,
+    },
 }
 
 /// Visits what is due, at most `rows_max` rows of it.
@@ -61,6 +68,10 @@ pub(crate) fn sweep<T: Tables, R: Replies>(
     due.truncate(rows_max as usize);
     let (mut visited, mut reclaimed) = (0, 0);
     for (entry, value) in &due {
+        if visited >= rows_max {
+            more = true;
+            break;
+        }
         visited += 1;
         let target = keys::expiry_target(entry);
         // These have rows beside them, and a cut has as many as there are.
@@ -77,7 +88,7 @@ pub(crate) fn sweep<T: Tables, R: Replies>(
         turn.delete(entry, value);
         let Some(target) = target else { continue };
         let Some(row) = turn.tables.get(target)? else { continue };
-        match fate(turn, target, &row)? {
+        match fate(turn, target, &row, rows_max - visited)? {
             Fate::Remove => {
                 turn.delete(target, &row);
                 reclaimed += 1;
@@ -89,6 +100,20 @@ pub(crate) fn sweep<T: Tables, R: Replies>(
                 }
                 turn.put(keys::expiry(due, target), None, vec![FORMAT]);
             }
+            Fate::Bulk { rows, next } => {
+                visited += rows;
+                reclaimed += rows;
+                match next {
+                    Some(due) => {
+                        turn.put(keys::expiry(due, target), None, vec![FORMAT]);
+                        more = true;
+                    }
+                    None => {
+                        turn.delete(target, &row);
+                        reclaimed += 1;
+                    }
+                }
+            }
         }
     }
     Ok(Ok(Done::Swept { visited, reclaimed, more }))
@@ -98,12 +123,14 @@ fn fate<T: Tables, R: Replies>(
     turn: &mut Turn<'_, T, R>,
     target: &[u8],
     row: &Bytes,
+    rows_max: u32,
 ) -> Result<Fate, TablesError> {
     let ends_at = match target[0] {
         kind::REPLY => decode_row::<Remembered>(row)?.forgotten_at(),
         kind::CUTOFF | kind::REAUTHENTICATION => decode_row::<Cutoff>(row)?.ends_at(),
         kind::DENIED => decode_row::<Denial>(row)?.until,
         kind::FAMILY => return family::reclaim::visit(turn, target, row),
+        kind::ANCESTOR => return family::opaque::visit(turn, target, rows_max),
         kind::FAMILY_INDEX => return family::cap::visit(turn, target, row),
         kind::SESSION_INDEX => decode_row::<IndexRow>(row)?.forgotten_at(),
         kind::SESSION => {

@@ -10,7 +10,10 @@
 
 pub(crate) mod record;
 
-use crate::ids::{FamilyId, LeaseMs, LockName, Position, RequestId, SessionId, TenantId, UnixMs};
+use crate::ids::{
+    FamilyId, Generation, LeaseMs, LockName, Position, RequestId, SecretDigest, SessionId,
+    TenantId, UnixMs,
+};
 use crate::tables::PINNED_END;
 
 /// Kinds of rows: the first byte of their keys. Numbers are never used again.
@@ -51,6 +54,8 @@ pub(crate) mod kind {
     pub(crate) const LOCK_RESULT: u8 = 0x4d;
     /// An entry of the index of what lease time ends.
     pub(crate) const LEASE_DUE: u8 = 0x50;
+    /// Digests of opaque tokens, and which of them each family has had.
+    pub(crate) const ANCESTOR: u8 = 0x45;
     /// Where families are found by their roots, rosters of caps, and how many rows there are.
     pub(crate) const FAMILY_INDEX: u8 = 0x44;
     /// A session.
@@ -137,6 +142,7 @@ pub(crate) mod index {
     pub(crate) const CLIENT: u8 = 2;
     pub(crate) const SUBJECT_CLIENT: u8 = 3;
     pub(crate) const DEVICE: u8 = 4;
+    pub(crate) const SESSION: u8 = 5;
     /// Who may live, under caps of a subject.
     pub(crate) const ROSTER: u8 = 0x10;
     /// Who may live, under caps of a subject and a client.
@@ -212,6 +218,80 @@ pub(crate) fn session_entry_of<'a>(prefix: &[u8], key: &'a [u8]) -> Option<&'a s
 /// Where keys that begin with `prefix` end: entries carry their length, which is never 0xffff.
 pub(crate) fn session_entries_end(prefix: &[u8]) -> Vec<u8> {
     [prefix, &[0xff, 0xff]].concat()
+}
+
+/// What a row of kind [`kind::ANCESTOR`] is.
+mod ancestor {
+    /// From a digest to its family and generation.
+    pub(super) const BY_DIGEST: u8 = 0;
+    /// From a family and generation to a digest, for forgetting it.
+    pub(super) const OF_FAMILY: u8 = 1;
+    /// What the sweep visits for the sake of all of a family's rows.
+    pub(super) const CHAIN: u8 = 2;
+}
+
+/// What an opaque token leads to.
+pub(crate) fn ancestor(tenant: &TenantId, digest: SecretDigest) -> Vec<u8> {
+    let mut key = start(kind::ANCESTOR, tenant, 17);
+    key.push(ancestor::BY_DIGEST);
+    key.extend_from_slice(&digest.0);
+    key
+}
+
+/// The row that is visited when the chain of a family, in its life since `created`, may be
+/// forgotten.
+pub(crate) fn chain(tenant: &TenantId, family: FamilyId, created: Position) -> Vec<u8> {
+    of_life(ancestor::CHAIN, tenant, family, created)
+}
+
+/// The tenant, family and life that a key of [`chain`] is about.
+pub(crate) fn chain_of(key: &[u8]) -> Option<(TenantId, FamilyId, Position)> {
+    let (tenant, rest) = split_tenant(key)?;
+    let (family, created) = rest.get(1..)?.split_at_checked(16)?;
+    let created = u64::from_be_bytes(created.try_into().ok()?);
+    Some((tenant, FamilyId::from_slice(family).ok()?, Position(created)))
+}
+
+fn of_life(what: u8, tenant: &TenantId, family: FamilyId, created: Position) -> Vec<u8> {
+    let mut key = start(kind::ANCESTOR, tenant, 49);
+    key.push(what);
+    key.extend_from_slice(&family.0);
+    key.extend_from_slice(&created.0.to_be_bytes());
+    key
+}
+
+/// All digests that a family has had, in its life since `created`: from where to where.
+pub(crate) fn links(tenant: &TenantId, family: FamilyId, created: Position) -> (Vec<u8>, Vec<u8>) {
+    let from = of_life(ancestor::OF_FAMILY, tenant, family, created);
+    let to = [&from[..], &[0xff; LINK_TAIL + 1]].concat();
+    (from, to)
+}
+
+/// Those of one generation.
+pub(crate) fn links_of(
+    tenant: &TenantId,
+    family: FamilyId,
+    created: Position,
+    generation: Generation,
+) -> (Vec<u8>, Vec<u8>) {
+    let mut from = of_life(ancestor::OF_FAMILY, tenant, family, created);
+    from.extend_from_slice(&generation.0.to_be_bytes());
+    let to = [&from[..], &[0xff; 17]].concat();
+    (from, to)
+}
+
+/// Bytes behind the life in a key of a link: generation, digest.
+const LINK_TAIL: usize = 24;
+
+/// One of them.
+pub(crate) fn link(mut generation: Vec<u8>, digest: SecretDigest) -> Vec<u8> {
+    generation.extend_from_slice(&digest.0);
+    generation
+}
+
+/// The digest that a link leads to.
+pub(crate) fn link_target(key: &[u8]) -> Option<SecretDigest> {
+    Some(SecretDigest(*key.last_chunk::<16>()?))
 }
 
 pub(crate) fn reply(tenant: &TenantId, request: RequestId) -> Vec<u8> {

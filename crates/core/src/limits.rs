@@ -40,6 +40,14 @@ pub const ENTRY_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const TENANT_KEYS_MAX: usize = 64;
 /// Tenants of one cluster.
 pub const TENANTS_MAX: usize = 4_096;
+/// Fewest generations that a family of opaque tokens may remember behind its head.
+pub const ANCESTORS_MIN: u32 = 16;
+/// Most generations that a family of opaque tokens may remember behind its head.
+pub const ANCESTORS_MAX: u32 = 65_536;
+/// Tokens that may stand for one generation, beside the one that won it.
+pub const ALIASES_MAX: u16 = 128;
+/// Generations of a dead family that one visit of the sweep forgets.
+pub const ANCESTORS_RECLAIMED: usize = 250;
 /// Families that a cap may allow at once. Also the most that one creation may evict, but for those
 /// of a subject that was never capped before: [`ROSTER_MEMBERS_MAX`].
 pub const CAP_FAMILIES_MAX: u32 = 256;

@@ -5,10 +5,10 @@
 
 use crate::access::{self, Access, AccessClaims, RowFacts};
 use crate::admission;
-use crate::command::{Binding, PresentedToken, RecordKindSettings, RequestName, Rotate};
+use crate::command::{Binding, Presented, RecordKindSettings, RequestName, Rotate};
 use crate::family::rotate::{self, Presentation};
-use crate::family::{self, Place};
-use crate::ids::{ClientId, FamilyId, KeyDigest, RecordKind, TenantId, UnixMs};
+use crate::family::{self, Place, opaque};
+use crate::ids::{ClientId, FamilyId, KeyDigest, RecordKind, SecretDigest, TenantId, UnixMs};
 use crate::keys;
 use crate::limits;
 use crate::machine::Meta;
@@ -57,7 +57,7 @@ pub fn family<T: ReadTables>(
 ///
 /// # Errors
 /// [`TablesError`] if the store below failed. Inside: [`Refusal::TenantUnknown`], or
-/// [`Refusal::Invalid`] if the query names no subject, client or device.
+/// [`Refusal::Invalid`] if the query names no subject, client, device or session.
 pub fn families<T: ReadTables>(
     tables: &T,
     now: UnixMs,
@@ -67,6 +67,39 @@ pub fn families<T: ReadTables>(
     rows_max: usize,
 ) -> Result<Result<FamilySlice, Refusal>, TablesError> {
     family::list::list(tables, now, tenant, query, after, rows_max)
+}
+
+/// The family of a token, live head or not, as [`family`] shows it. A native token's mac was
+/// verified.
+///
+/// # Errors
+/// As [`family`].
+pub fn family_of<T: ReadTables>(
+    tables: &T,
+    now: UnixMs,
+    tenant: &TenantId,
+    token: &Presented,
+) -> Result<Result<FamilyView, Refusal>, TablesError> {
+    let Some(known) = Tenant::load(tables, tenant)? else {
+        return Ok(Err(Refusal::TenantUnknown));
+    };
+    match opaque::resolve(tables, tenant, &known, token, now)? {
+        Some((token, _)) => family(tables, now, tenant, token.family),
+        None => Ok(Err(Refusal::NotFound)),
+    }
+}
+
+/// Whether an opaque token with this digest may be known. `false` is certain; a family that ended
+/// long ago may still be known here until the sweep comes by.
+///
+/// # Errors
+/// [`TablesError`] if the store below failed.
+pub fn may_know<T: ReadTables>(
+    tables: &T,
+    tenant: &TenantId,
+    digest: SecretDigest,
+) -> Result<bool, TablesError> {
+    Ok(tables.get(&keys::ancestor(tenant, digest))?.is_some())
 }
 
 /// Whether a token, whose mac was verified, could be rotated by this client now: what RFC 7662
@@ -81,14 +114,14 @@ pub fn validate<T: ReadTables>(
     tables: &T,
     now: UnixMs,
     tenant: &TenantId,
-    token: &PresentedToken,
+    token: &Presented,
     client: Option<&ClientId>,
     binding: Option<&Binding>,
 ) -> Result<Result<FamilyView, Refusal>, TablesError> {
     let Some(known) = Tenant::load(tables, tenant)? else {
         return Ok(Err(Refusal::TenantUnknown));
     };
-    let Some(loaded) = family::load(tables, tenant, &known, token.family, now)? else {
+    let Some((token, loaded)) = opaque::resolve(tables, tenant, &known, token, now)? else {
         return Ok(Err(Refusal::NotFound));
     };
     if let Some(refusal) = loaded.standing(now, now).refusal() {
@@ -102,7 +135,7 @@ pub fn validate<T: ReadTables>(
         return Ok(Err(Refusal::BindingMismatch));
     }
     let head = row.head.generation;
-    Ok(match row.place(token) {
+    Ok(match row.place(&token) {
         Place::Head => Ok(family::view(token.family, loaded, now)),
         Place::Foreign => Err(Refusal::Integrity { head }),
         Place::Ring(_) | Place::Older => Err(Refusal::Spent { head }),
@@ -298,9 +331,9 @@ pub fn judge_rotation<T: ReadTables>(
         return Ok(Judged::Settled(plain(Err(Refusal::TenantUnknown))));
     };
     let shown = Presentation { wish: rotate, request, now };
-    let (loaded, verdict) = rotate::decide(tables, tenant, &known, &shown)?;
+    let (case, verdict) = rotate::decide(tables, tenant, &known, &shown)?;
     if rotate::needs_entry(&verdict) {
         return Ok(Judged::Enter);
     }
-    Ok(Judged::Settled(rotate::answer(loaded.as_ref(), verdict, plain)))
+    Ok(Judged::Settled(rotate::answer(case.as_ref(), verdict, plain)))
 }

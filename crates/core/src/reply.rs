@@ -5,6 +5,7 @@
 
 mod lease;
 mod record;
+mod rotation;
 mod session;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::ids::{
 
 pub use lease::{Flight, Granted, HeldView, LeaseNotice, LockView};
 pub use record::{CodeRefusal, ConsumedRecord, RecordPage, RecordView};
+pub use rotation::{Adopted, FamilyCreated, Replayed, Rotated, Whence};
 pub use session::{SessionCreated, SessionEnded, SessionTouched, SessionView};
 
 /// The answer to one command.
@@ -149,45 +151,8 @@ pub enum Done {
     Consumed(Box<ConsumedRecord>),
     /// The proof was never shown before.
     Fresh,
-}
-
-/// A new family.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct FamilyCreated {
-    /// The key to make its first token's mac with.
-    pub kid: Kid,
-    /// When it ends, whatever happens.
-    pub expires_at: UnixMs,
-    /// When it ends if it isn't rotated before.
-    pub idle_expires_at: UnixMs,
-    /// Families that its cap killed to make room, oldest first.
-    pub evicted: Vec<FamilyId>,
-    /// The tenant keeps more rows of families than its soft quota.
-    pub over_soft_quota: bool,
-}
-
-/// A rotation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Rotated {
-    /// Generation of the successor, now the head.
-    pub generation: Generation,
-    /// The key to make its mac with.
-    pub kid: Kid,
-    /// When the family ends, whatever happens.
-    pub expires_at: UnixMs,
-    /// When it ends if it isn't rotated before.
-    pub idle_expires_at: UnixMs,
-}
-
-/// An earlier rotation, answered again.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Replayed {
-    /// What it answered.
-    pub rotated: Rotated,
-    /// Digest of the successor's secret: the mac is made over it.
-    pub successor: crate::ids::SecretDigest,
-    /// The successor, sealed for whoever holds the presented token.
-    pub seal: Bytes,
+    /// The caller's own successor stands for that of an earlier rotation.
+    Adopted(Adopted),
 }
 
 /// Why a command was refused.
@@ -262,6 +227,8 @@ pub enum Refusal {
     },
     /// The lease has ended, and perhaps another one has begun: whoever held it must stop.
     Lost,
+    /// A token with this digest is known in the tenant: it can't be another one's successor.
+    DigestInUse,
     /// As many families live as the cap allows.
     CapReached {
         /// How many that is.
@@ -538,6 +505,8 @@ pub struct FamilyView {
     pub device: Option<DeviceId>,
     /// Bound to which session.
     pub session: Option<SessionId>,
+    /// Its tokens are minted by the authorization server, not native.
+    pub opaque: bool,
     /// Bound to which keys.
     pub binding: Binding,
     /// Address last seen.

@@ -28,6 +28,19 @@ pub const TOKEN_BYTES: usize = 79;
 /// Characters of a token as text.
 pub const TEXT_CHARS: usize = PREFIX.len() + TOKEN_BYTES.div_ceil(3) * 4 - 2;
 
+/// Fewest bytes of an opaque token's text: 128 bits in base64url.
+pub const OPAQUE_BYTES_MIN: usize = 22;
+/// Most bytes of an opaque token's text.
+pub const OPAQUE_BYTES_MAX: usize = 4_096;
+
+/// What the store knows an opaque token by: the first 16 bytes of the SHA-256 of its text. `None`
+/// if the text is too short or too long to be one.
+#[must_use]
+pub fn opaque_digest(text: &str) -> Option<SecretDigest> {
+    let fits = (OPAQUE_BYTES_MIN..=OPAQUE_BYTES_MAX).contains(&text.len());
+    fits.then(|| SecretDigest(first(&Sha256::digest(text.as_bytes()))))
+}
+
 /// Why a text is no native token. Never repeats any of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

@@ -84,6 +84,7 @@ fn create() -> CreateFamily {
     CreateFamily {
         family: FamilyId([0xfa; 16]),
         digest: SecretDigest([0; 16]),
+        opaque: false,
         subject: SubjectId::new("alice").unwrap(),
         client: ClientId::new("web").unwrap(),
         device: Some(DeviceId::new("phone").unwrap()),
@@ -107,9 +108,10 @@ fn create() -> CreateFamily {
 
 fn rotate(generation: u64) -> Rotate {
     Rotate {
-        token: token(generation),
+        token: token(generation).into(),
         successor: token(generation + 1).digest,
         seal: Bytes::from_static(b"sealed successor"),
+        losers: Losers::Replay,
         client: ClientId::new("web").unwrap(),
         binding: Binding { jkt: Some(Arc::from("thumbprint")), x5t_s256: None },
         origin: Origin { device: None, ip: Some(Arc::from("10.0.0.2")) },
@@ -234,6 +236,7 @@ fn operations() -> Vec<(&'static str, Operation)> {
         rotations_per_s: Some(0),
         shadow: Some(true),
         families_max_soft: Some(1_000),
+        ancestors_max: Some(100),
     };
     let session = SessionId::new("sid-1").unwrap();
     let touch_session = TouchSession {
@@ -256,10 +259,10 @@ fn operations() -> Vec<(&'static str, Operation)> {
         ("mark key compromised", Operation::MarkKeyCompromised(MarkKeyCompromised { kid: Kid(1) })),
         ("create family", Operation::CreateFamily(Box::new(create()))),
         ("rotate", Operation::Rotate(Box::new(rotate(0)))),
-        ("touch", Operation::Touch(Touch { token: token(1) })),
+        ("touch", Operation::Touch(Touch { token: token(1).into() })),
         ("update family", Operation::UpdateFamily(Box::new(update))),
         ("revoke family", Operation::RevokeFamily(revoke)),
-        ("revoke token", Operation::RevokeToken(RevokeToken { token: token(9), client })),
+        ("revoke token", Operation::RevokeToken(RevokeToken { token: token(9).into(), client })),
         ("revoke where", Operation::RevokeWhere(cut)),
         ("sweep", Operation::Sweep(Sweep { rows_max: 10 })),
         ("digest", Operation::DigestAt),

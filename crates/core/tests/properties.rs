@@ -12,6 +12,7 @@ use jeton_core::codec;
 use jeton_core::command::*;
 use jeton_core::ids::*;
 use jeton_core::machine::Machine;
+use jeton_core::reply::*;
 use jeton_core::tables::MemTables;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -93,6 +94,26 @@ proptest! {
             prop_assert_eq!(swept.session_views(), unswept.session_views());
             prop_assert_eq!(swept.accesses(), unswept.accesses());
         }
+    }
+
+    /// Native and opaque tokens obey one table: the same script is answered alike.
+    #[test]
+    fn native_and_opaque_families_agree(steps in steps(80)) {
+        let (mut native, mut opaque) = (World::of_kind(false), World::of_kind(true));
+        for step in steps.iter().filter(|step| step.is_of_both_kinds()) {
+            let (one, other) = (native.step(step), opaque.step(step));
+            let plain = |replies: Vec<Reply>| replies.into_iter().map(world::kindless).collect();
+            let (one, other): (Vec<_>, Vec<_>) = (plain(one), plain(other));
+            prop_assert_eq!(one, other, "step {:?}", step);
+            prop_assert_eq!(native.listings(), opaque.listings());
+        }
+        prop_assert_eq!(&native.said.events, &opaque.said.events);
+        let views = |world: &World| {
+            let views = world.views().into_iter();
+            views.map(|view| view.map(|view| FamilyView { opaque: false, ..view })).collect()
+        };
+        let (one, other): (Vec<_>, Vec<_>) = (views(&native), views(&opaque));
+        prop_assert_eq!(one, other);
     }
 
     /// The same entries give the same rows and the same digest: at once, from their bytes, and
@@ -248,6 +269,7 @@ fn random_histories_reach_every_answer() {
         "Err StaleRequest",
         "Err Suspended",
         "Err VersionMismatch",
+        "Ok Adopted",
         "Ok Collected",
         "Ok Consumed",
         "Ok Cut",

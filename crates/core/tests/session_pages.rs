@@ -88,6 +88,7 @@ impl Store {
         self.does(Operation::CreateFamily(Box::new(CreateFamily {
             family: FamilyId(u128::from(self.index).to_be_bytes()),
             digest: SecretDigest([1; 16]),
+            opaque: false,
             subject: alice(),
             client: ClientId::new(&format!("client{client:04}")).unwrap(),
             device: None,

@@ -102,5 +102,9 @@ transcripts! {
     a_flight_is_shared: "a flight is shared.txt",
     families_are_listed: "families are listed.txt",
     a_subject_has_no_more_than_its_cap: "a subject has no more than its cap.txt",
+    opaque_tokens_obey_the_same_table: "opaque tokens obey the same table.txt",
+    a_digest_is_known_once: "a digest is known once.txt",
+    losers_are_adopted: "losers are adopted.txt",
+    ancestors_are_forgotten: "ancestors are forgotten.txt",
     a_tenant_outgrows_its_quota: "a tenant outgrows its quota.txt",
 }

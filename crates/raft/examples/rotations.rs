@@ -96,6 +96,7 @@ async fn main() -> Result<(), Error> {
         let create = CreateFamily {
             family: id,
             digest,
+            opaque: false,
             subject: SubjectId::new(&format!("subject-{tag}"))?,
             client: client.clone(),
             device: None,
@@ -119,9 +120,10 @@ async fn main() -> Result<(), Error> {
     let rotate = |holder: &mut Holder, tag: u64| {
         holder.next = SecretDigest(sixteen());
         let rotate = Rotate {
-            token: holder.head,
+            token: holder.head.into(),
             successor: holder.next,
             seal: Bytes::from_static(&[0; 130]),
+            losers: jeton_core::command::Losers::Replay,
             client: client.clone(),
             binding: jeton_core::command::Binding::default(),
             origin: jeton_core::command::Origin::default(),
@@ -136,7 +138,9 @@ async fn main() -> Result<(), Error> {
     while let Some((tag, result)) = answers.recv().await {
         let holder = holders.get_mut(usize::try_from(tag)?).ok_or("a tag that was never given")?;
         match result?.outcome {
-            Ok(Done::FamilyCreated(created)) => holder.head.kid = created.kid,
+            Ok(Done::FamilyCreated(created)) => {
+                holder.head.kid = created.first.kid.ok_or("an opaque token")?;
+            }
             Ok(Done::Rotated(rotated)) => {
                 holder.head.generation = rotated.generation;
                 holder.head.digest = holder.next;

@@ -305,6 +305,7 @@ mod tests {
     fn create_family() -> Operation {
         Operation::CreateFamily(Box::new(CreateFamily {
             family: FamilyId([1; 16]),
+            opaque: false,
             digest: SecretDigest([0; 16]),
             subject: SubjectId::new("alice").unwrap(),
             client: ClientId::new("web").unwrap(),
@@ -332,9 +333,10 @@ mod tests {
             digest: SecretDigest([0; 16]),
         };
         Operation::Rotate(Box::new(Rotate {
-            token,
+            token: token.into(),
             successor: SecretDigest([1; 16]),
             seal: bytes::Bytes::from_static(b"sealed"),
+            losers: Default::default(),
             client: ClientId::new("web").unwrap(),
             binding: Default::default(),
             origin: Origin::default(),

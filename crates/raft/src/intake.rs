@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use jeton_core::command::{Binding, Command, Operation, PresentedToken};
+use jeton_core::command::{Binding, Command, Operation, Presented};
 use jeton_core::ids::{ClientId, DurationMs, TenantId};
 use jeton_core::limits;
 use jeton_core::reply::Reply;
@@ -81,7 +81,7 @@ impl Waiting {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct RotationKey {
     tenant: TenantId,
-    token: PresentedToken,
+    token: Presented,
     client: ClientId,
     binding: Binding,
 }
@@ -420,7 +420,7 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jeton_core::command::{Origin, RequestName, RevokeFamily, Rotate};
+    use jeton_core::command::{Losers, Origin, PresentedToken, RequestName, RevokeFamily, Rotate};
     use jeton_core::ids::{FamilyId, Generation, Kid, RequestId, SecretDigest};
 
     #[derive(Default)]
@@ -449,9 +449,10 @@ mod tests {
             digest: SecretDigest([family; 16]),
         };
         let rotate = Rotate {
-            token,
+            token: token.into(),
             successor: SecretDigest([9; 16]),
             seal: bytes::Bytes::new(),
+            losers: Losers::Replay,
             client: ClientId::new("web").unwrap(),
             binding: Binding::default(),
             origin: Origin::default(),

@@ -16,8 +16,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use jeton_core::command::Operation;
-use jeton_core::ids::{Generation, Mac, TenantId};
+use jeton_core::ids::{Mac, TenantId};
 use jeton_core::reply::{Done, Refusal, Reply};
+use jeton_core::tables::TablesError;
 use jeton_raft::{Consistency, Node};
 use jeton_wire::Failure;
 use jeton_wire::decode::{self, Asked, Read, Write};
@@ -27,11 +28,11 @@ use jeton_wire::reply::{self, Kind};
 use tokio::time::Instant;
 use tracing::error;
 
-use crate::failures;
 use crate::keys::{Keys, Verdict};
 use crate::metrics::Metrics;
 use crate::outbox::{Gauge, Issue, Outbox, Pending, Ready, Slot, result_of};
 use crate::reads::{self, Asking};
+use crate::{events, failures};
 
 /// What all connections share.
 pub(crate) struct Desk {
@@ -115,7 +116,7 @@ impl Desk {
     fn open_read(&self, read: Read, tag: u64, deadline: Instant, outbox: &Outbox) -> Asking {
         let kind = match &read.query {
             decode::Query::Validate { .. } => Kind::Validate,
-            decode::Query::Family(_) => Kind::GetFamily,
+            decode::Query::Family(_) | decode::Query::FamilyOf { .. } => Kind::GetFamily,
             decode::Query::Families(_) => Kind::ListFamilies,
             decode::Query::FamilyCount(_) => Kind::CountFamilies,
             decode::Query::Access(_) => Kind::CheckAccess,
@@ -139,11 +140,7 @@ impl Desk {
         else {
             return Err(reply::bug("clients can't ask for this"));
         };
-        let verdict = match write.presented() {
-            Some((token, mac)) => self.keys.verify(&self.node, &tenant, token, mac),
-            None => Ok(Verdict::Genuine),
-        };
-        match verdict.map_err(|error| unreadable(&error))? {
+        match self.judge(&write, &tenant).map_err(|error| unreadable(&error))? {
             Verdict::Genuine => {
                 let issue = issue(&write.command.operation, &tenant);
                 let slot = outbox.open(Pending { tag, kind, deadline, issue });
@@ -163,6 +160,14 @@ impl Desk {
             }
         }
         Ok(())
+    }
+
+    /// Whether the token that a mutation presents may be known to the cluster.
+    fn judge(&self, write: &Write, tenant: &TenantId) -> Result<Verdict, TablesError> {
+        match write.presented() {
+            Some((token, mac)) => self.keys.verify(&self.node, tenant, token, mac),
+            None => Ok(Verdict::Genuine),
+        }
     }
 
     fn submit(&self, write: Write, slot: Slot, times: Times, outbox: &Arc<Outbox>) {
@@ -186,11 +191,7 @@ impl Desk {
             outbox.complete(slot, Err(failures::of_read(&error, self.leader())));
             return;
         }
-        let verdict = match write.presented() {
-            Some((token, mac)) => self.keys.verify(&self.node, tenant, token, mac),
-            None => Ok(Verdict::Genuine),
-        };
-        let refusal = match verdict {
+        let refusal = match self.judge(&write, tenant) {
             Ok(Verdict::Genuine) => return self.submit(write, slot, times, outbox),
             Ok(Verdict::Forged) => Ok(Refusal::NotFound),
             Ok(Verdict::Unknown) => self.unknown_tenant_or_key(tenant),
@@ -256,6 +257,9 @@ impl Desk {
         reply: Reply,
         outbox: &Arc<Outbox>,
     ) -> Option<Result<Response, Failure>> {
+        if let Some(issue) = &pending.issue {
+            events::answered(&issue.tenant, &reply);
+        }
         match self.mac_for(&pending, &reply) {
             Ok(Issued::Nothing) => Some(reply::mutation(pending.kind, reply, None)),
             Ok(Issued::Mac(mac)) => Some(reply::mutation(pending.kind, reply, Some(&mac))),
@@ -286,16 +290,16 @@ impl Desk {
 
     fn mac_for(&self, pending: &Pending, reply: &Reply) -> Result<Issued, Failure> {
         let Some(issue) = &pending.issue else { return Ok(Issued::Nothing) };
-        let (issue, kid, generation) = match &reply.outcome {
-            Ok(Done::FamilyCreated(it)) => (issue.clone(), it.kid, Generation(0)),
-            Ok(Done::Rotated(it)) => (issue.clone(), it.kid, it.generation),
+        let (issue, token) = match &reply.outcome {
+            Ok(Done::FamilyCreated(it)) => (issue.clone(), &it.first),
+            Ok(Done::Rotated(it)) => (issue.clone(), it),
             Ok(Done::Replayed(it)) => {
-                let issue = Issue { digest: it.successor, ..issue.clone() };
-                (issue, it.rotated.kid, it.rotated.generation)
+                (Issue { digest: it.successor, ..issue.clone() }, &it.rotated)
             }
             _ => return Ok(Issued::Nothing),
         };
-        let mac = self.keys.mac(&self.node, &issue, kid, generation);
+        let Some(kid) = token.kid else { return Ok(Issued::Nothing) };
+        let mac = self.keys.mac(&self.node, &issue, kid, token);
         match mac.map_err(|error| unreadable(&error))? {
             Some(mac) => Ok(Issued::Mac(mac)),
             None => Ok(Issued::KeyUnknown),
@@ -326,16 +330,16 @@ enum Issued {
 
 /// What the mac of the token that an operation issues is made over.
 fn issue(operation: &Operation, tenant: &TenantId) -> Option<Issue> {
-    let (family, digest) = match operation {
-        Operation::CreateFamily(create) => (create.family, create.digest),
-        Operation::Rotate(rotate) => (rotate.token.family, rotate.successor),
+    let digest = match operation {
+        Operation::CreateFamily(create) => create.digest,
+        Operation::Rotate(rotate) => rotate.successor,
         _ => return None,
     };
-    Some(Issue { tenant: tenant.clone(), family, digest })
+    Some(Issue { tenant: tenant.clone(), digest })
 }
 
 /// The state could not be read: told to the operator here, once, and to the caller in general.
-pub(crate) fn unreadable(error: &jeton_core::tables::TablesError) -> Failure {
+pub(crate) fn unreadable(error: &TablesError) -> Failure {
     error!(%error, "the state could not be read");
     failures::storage()
 }

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use jeton_core::reply::{Event, EventKind, Reuse};
+use jeton_core::ids::TenantId;
+use jeton_core::reply::{Done, Event, EventKind, Reply, Reuse};
 use jeton_raft::EventSink;
 use tracing::{error, info, warn};
 
@@ -97,6 +98,33 @@ impl EventSink for LoggedEvents {
         };
         self.0.add(kind);
     }
+}
+
+/// An audit line of the node that answers: within grace a token was answered with its successor, or
+/// a successor adopted, for someone at another device or address than the family is known at. Such
+/// an answer changes nothing that all replicas share, so it is told once, here.
+pub(crate) fn answered(tenant: &TenantId, reply: &Reply) {
+    let (rotated, whence, adopted) = match &reply.outcome {
+        Ok(Done::Replayed(it)) => (&it.rotated, it.whence, false),
+        Ok(Done::Adopted(it)) => (&it.rotated, it.whence, true),
+        _ => return,
+    };
+    if !whence.is_elsewhere() {
+        return;
+    }
+    let family = rotated.family.to_string();
+    warn!(
+        target: TARGET,
+        event = "replayed_elsewhere",
+        position = reply.position.0,
+        at_unix_ms = reply.at.0,
+        tenant = tenant.as_str(),
+        family,
+        generation = rotated.generation.0,
+        same_device = whence.same_device,
+        same_ip = whence.same_ip,
+        adopted,
+    );
 }
 
 fn reused(event: &Event, reuse: &Reuse) -> &'static str {

@@ -9,24 +9,25 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use jeton_core::command::PresentedToken;
-use jeton_core::ids::{Generation, Kid, Mac, TenantId};
+use jeton_core::command::Presented;
+use jeton_core::ids::{Kid, Mac, TenantId};
 use jeton_core::mac::TenantKeys;
 use jeton_core::read;
+use jeton_core::reply::Rotated;
 use jeton_core::tables::TablesError;
 use jeton_raft::Node;
 use parking_lot::RwLock;
 
 use crate::outbox::Issue;
 
-/// Whether a token is one of the tenant's own.
+/// Whether a token is one of the tenant's own: by its mac, or if it is opaque by its digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Its mac is right.
+    /// Its mac is right, or its digest known.
     Genuine,
     /// Its mac is wrong, under a key that is known here.
     Forged,
-    /// This node doesn't know the tenant, or the key.
+    /// This node doesn't know the tenant, the key, or the digest.
     Unknown,
 }
 
@@ -37,14 +38,22 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// Judges a presented token by its mac.
+    /// Judges a presented token: so that one that nobody issued costs no entry of the log.
     pub(crate) fn verify(
         &self,
         node: &Node,
         tenant: &TenantId,
-        token: &PresentedToken,
-        mac: &Mac,
+        token: &Presented,
+        mac: Option<&Mac>,
     ) -> Result<Verdict, TablesError> {
+        let (token, mac) = match (token, mac) {
+            (Presented::Native(token), Some(mac)) => (token, mac),
+            (Presented::Native(_), None) => return Ok(Verdict::Forged),
+            (Presented::Opaque(digest), _) => {
+                let known = node.view(|tables, _| read::may_know(tables, tenant, *digest))?;
+                return Ok(if known { Verdict::Genuine } else { Verdict::Unknown });
+            }
+        };
         let own = self.with(node, tenant, |keys| {
             keys.mac(token.kid, token.family, token.generation, token.digest)
         })?;
@@ -61,9 +70,11 @@ impl Keys {
         node: &Node,
         issue: &Issue,
         kid: Kid,
-        generation: Generation,
+        token: &Rotated,
     ) -> Result<Option<Mac>, TablesError> {
-        self.with(node, &issue.tenant, |keys| keys.mac(kid, issue.family, generation, issue.digest))
+        self.with(node, &issue.tenant, |keys| {
+            keys.mac(kid, token.family, token.generation, issue.digest)
+        })
     }
 
     /// Whether the tenant exists, as far as this node knows.

@@ -48,7 +48,7 @@ pub(crate) async fn answer(
             listing::counted(point.position, age, walk.count(query).await?)
         }
         Query::Session(query) => sessions::answer(desk, asking, query, point).await,
-        Query::Validate { .. } | Query::Family(_) | Query::Access(_) => {
+        Query::Validate { .. } | Query::Family(_) | Query::FamilyOf { .. } | Query::Access(_) => {
             Err(jeton_wire::reply::bug("only listings are listed"))
         }
     }

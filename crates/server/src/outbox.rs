@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use jeton_core::ids::{FamilyId, SecretDigest, TenantId};
+use jeton_core::ids::{SecretDigest, TenantId};
 use jeton_core::reply::Reply;
 use jeton_raft::{ProposeError, ReplySink};
 use jeton_wire::Failure;
@@ -45,11 +45,10 @@ pub(crate) struct Pending {
     pub(crate) issue: Option<Issue>,
 }
 
-/// What a new token's mac is made over, beside generation and key.
+/// What a new token's mac is made over, beside what the reply says.
 #[derive(Debug, Clone)]
 pub(crate) struct Issue {
     pub(crate) tenant: TenantId,
-    pub(crate) family: FamilyId,
     pub(crate) digest: SecretDigest,
 }
 

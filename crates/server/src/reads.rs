@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use jeton_core::access::{Access, AccessClaims};
-use jeton_core::command::Binding;
-use jeton_core::ids::{DurationMs, TenantId};
+use jeton_core::command::{Binding, Presented};
+use jeton_core::ids::{DurationMs, Mac, TenantId};
 use jeton_core::read;
 use jeton_core::reply::{FamilyView, Refusal};
 use jeton_core::tables::TablesError;
@@ -97,6 +97,13 @@ fn answer_one(desk: &Desk, asking: &Asking, point: &ReadPoint) -> Result<Respons
             .node
             .view(|tables, _| read::family(tables, point.now, tenant, *family))
             .map_err(|error| unreadable(&error))?,
+        Query::FamilyOf { token, mac } => match genuine(desk, tenant, token, mac.as_ref())? {
+            Ok(()) => desk
+                .node
+                .view(|tables, _| read::family_of(tables, point.now, tenant, token))
+                .map_err(|error| unreadable(&error))?,
+            Err(refusal) => Err(refusal),
+        },
         Query::Validate { .. } => validate(desk, asking, point)?,
         Query::Families(_) | Query::FamilyCount(_) | Query::Session(_) => {
             return Err(reply::bug("listings are answered elsewhere"));
@@ -140,13 +147,8 @@ fn validate(
     let Query::Validate { token, mac, client, binding } = &asking.read.query else {
         return Err(reply::bug("only a Validate is validated"));
     };
-    let unreadable = |error: TablesError| unreadable(&error);
-    let verdict = desk.keys.verify(&desk.node, tenant, token, mac).map_err(unreadable)?;
-    match verdict {
-        Verdict::Genuine => {}
-        Verdict::Forged => return Ok(Err(Refusal::NotFound)),
-        // The barrier that was asked for is behind us: this is what it shows.
-        Verdict::Unknown => return desk.unknown_tenant_or_key(tenant).map(Err),
+    if let Err(refusal) = genuine(desk, tenant, token, mac.as_ref())? {
+        return Ok(Err(refusal));
     }
     // A resource server that saw no proof names no key.
     let binding = (*binding != Binding::default()).then_some(binding);
@@ -154,5 +156,21 @@ fn validate(
         .view(|tables, _| {
             read::validate(tables, point.now, tenant, token, client.as_ref(), binding)
         })
-        .map_err(unreadable)
+        .map_err(|error: TablesError| unreadable(&error))
+}
+
+/// Whether a token may be asked about. The barrier that was asked for is behind us: this is what it
+/// shows.
+fn genuine(
+    desk: &Desk,
+    tenant: &TenantId,
+    token: &Presented,
+    mac: Option<&Mac>,
+) -> Result<Result<(), Refusal>, Failure> {
+    let verdict = desk.keys.verify(&desk.node, tenant, token, mac);
+    match verdict.map_err(|error| unreadable(&error))? {
+        Verdict::Genuine => Ok(Ok(())),
+        Verdict::Forged => Ok(Err(Refusal::NotFound)),
+        Verdict::Unknown => desk.unknown_tenant_or_key(tenant).map(Err),
+    }
 }

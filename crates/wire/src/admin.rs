@@ -82,6 +82,11 @@ pub fn settings_change(changes: &pb::TenantSettings) -> Result<SettingsChange, V
         return Err(Violation::new("settings.rotation_burst", problem));
     }
     at_most("settings.rotation_burst", changes.rotation_burst, limits::ROTATION_BURST_MAX)?;
+    if changes.ancestors_max.is_some_and(|ancestors| ancestors < limits::ANCESTORS_MIN) {
+        let problem = format!("is below {}", limits::ANCESTORS_MIN);
+        return Err(Violation::new("settings.ancestors_max", problem));
+    }
+    at_most("settings.ancestors_max", changes.ancestors_max, limits::ANCESTORS_MAX)?;
     at_most("settings.rotations_per_s", changes.rotations_per_s, limits::ROTATIONS_PER_S_MAX)?;
     Ok(SettingsChange {
         grace_default: check::duration_or_zero_opt(
@@ -108,6 +113,7 @@ pub fn settings_change(changes: &pb::TenantSettings) -> Result<SettingsChange, V
         rotations_per_s: changes.rotations_per_s,
         shadow: changes.shadow,
         families_max_soft: changes.families_max_soft,
+        ancestors_max: changes.ancestors_max,
     })
 }
 
@@ -137,6 +143,7 @@ pub fn settings_to_pb(settings: &TenantSettings) -> pb::TenantSettings {
         rotations_per_s: Some(settings.rotations_per_s),
         shadow: Some(settings.shadow),
         families_max_soft: Some(settings.families_max_soft),
+        ancestors_max: Some(settings.ancestors_max),
     }
 }
 

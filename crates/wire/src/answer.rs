@@ -36,16 +36,25 @@ pub struct Seen<T = FamilyView> {
 /// What the store adds to a secret to make a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Issued {
+    /// Its family.
+    pub family: FamilyId,
     /// Its place in the chain.
     pub generation: Generation,
-    /// Key of the mac.
-    pub kid: Kid,
-    /// Over tenant, family, generation and the secret's digest.
-    pub mac: Mac,
+    /// What makes it a native token; `None` if it is opaque.
+    pub key: Option<MacKey>,
     /// When the family ends, whatever happens.
     pub expires_at: UnixMs,
     /// When it ends if it isn't rotated before.
     pub idle_expires_at: UnixMs,
+}
+
+/// The mac of a native token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MacKey {
+    /// Key of the mac.
+    pub kid: Kid,
+    /// Over tenant, family, generation and the secret's digest.
+    pub mac: Mac,
 }
 
 /// A family that was made.
@@ -76,6 +85,8 @@ pub enum RotateOutcome {
         /// Generation of the newest token.
         head: Generation,
     },
+    /// The caller's own successor is as good as the winner's.
+    Adopted(Issued),
 }
 
 impl std::fmt::Debug for RotateOutcome {
@@ -83,6 +94,7 @@ impl std::fmt::Debug for RotateOutcome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Rotated(token) => f.debug_tuple("Rotated").field(token).finish(),
+            Self::Adopted(token) => f.debug_tuple("Adopted").field(token).finish(),
             Self::Replayed { token, .. } => {
                 f.debug_struct("Replayed").field("token", token).finish_non_exhaustive()
             }
@@ -196,6 +208,7 @@ pub fn rotate(r: v1::RotateResponse) -> Result<Answered<RotateOutcome>, Violatio
     use v1::rotate_response::Outcome;
     let outcome = match check::required("outcome", r.outcome)? {
         Outcome::Rotated(token) => Ok(RotateOutcome::Rotated(issued("rotated", &token)?)),
+        Outcome::Adopted(token) => Ok(RotateOutcome::Adopted(issued("adopted", &token)?)),
         Outcome::Replayed(replayed) => Ok(RotateOutcome::Replayed {
             token: issued("replayed.token", &check::required("replayed.token", replayed.token)?)?,
             seal: replayed.seal,
@@ -333,10 +346,18 @@ pub fn check_access(r: v1::CheckAccessResponse) -> Result<Seen<Vec<Access>>, Vio
 fn issued(field: &str, token: &v1::IssuedToken) -> Result<Issued, Violation> {
     let kid = u16::try_from(token.kid)
         .map_err(|_| Violation::new(&format!("{field}.kid"), "is above 65535"))?;
+    // Key 0 is nobody's.
+    let key = match kid {
+        0 => None,
+        kid => {
+            let mac = check::mac(&format!("{field}.mac"), &token.mac)?;
+            Some(MacKey { kid: Kid(kid), mac })
+        }
+    };
     Ok(Issued {
+        family: check::family(&format!("{field}.family_id"), &token.family_id)?,
         generation: Generation(token.generation),
-        kid: Kid(kid),
-        mac: check::mac(&format!("{field}.mac"), &token.mac)?,
+        key,
         expires_at: UnixMs(token.expires_at_unix_ms),
         idle_expires_at: UnixMs(token.idle_expires_at_unix_ms),
     })

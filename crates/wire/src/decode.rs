@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use jeton_core::access::AccessClaims;
 use jeton_core::command::{
-    Binding, Command, CreateFamily, Operation, PresentedToken, RequestName, RevokeFamily,
-    RevokeToken, RevokeWhere, Rotate, Touch, UpdateFamily,
+    Binding, Command, CreateFamily, Losers, Operation, Presented, PresentedToken, RequestName,
+    RevokeFamily, RevokeToken, RevokeWhere, Rotate, Touch, UpdateFamily,
 };
 use jeton_core::ids::{ClientId, DurationMs, FamilyId, Generation, Kid, Mac, Position, TenantId};
 use jeton_core::limits;
@@ -39,16 +39,16 @@ pub struct Write {
 }
 
 impl Write {
-    /// The token that it presents, with its mac.
+    /// The token that it presents, if it presents one, with the mac of a native one.
     #[must_use]
-    pub fn presented(&self) -> Option<(&PresentedToken, &Mac)> {
+    pub fn presented(&self) -> Option<(&Presented, Option<&Mac>)> {
         let token = match &self.command.operation {
             Operation::Rotate(rotate) => &rotate.token,
             Operation::Touch(touch) => &touch.token,
             Operation::RevokeToken(revoke) => &revoke.token,
             _ => return None,
         };
-        Some((token, self.mac.as_ref()?))
+        Some((token, self.mac.as_ref()))
     }
 }
 
@@ -69,9 +69,9 @@ pub enum Query {
     /// Whether a token is the live head of its family.
     Validate {
         /// The token.
-        token: PresentedToken,
-        /// To be verified first.
-        mac: Mac,
+        token: Presented,
+        /// Of a native one: to be verified first.
+        mac: Option<Mac>,
         /// Checked if named.
         client: Option<ClientId>,
         /// Checked against the family's.
@@ -79,6 +79,13 @@ pub enum Query {
     },
     /// A family, dead or alive.
     Family(FamilyId),
+    /// The family of a token.
+    FamilyOf {
+        /// The token, the newest or an old one.
+        token: Presented,
+        /// Of a native one: to be verified first.
+        mac: Option<Mac>,
+    },
     /// A page of families.
     Families(PageAsked),
     /// How many families match.
@@ -141,7 +148,17 @@ fn rotate(r: v1::RotateRequest) -> Result<Write, Violation> {
     let (token, mac) = presented(r.token)?;
     let successor = check::required("successor", r.successor)?;
     let digest = check::digest("successor.secret_digest", &successor.secret_digest)?;
-    if successor.seal.is_empty() {
+    let losers = match v1::Losers::try_from(r.losers) {
+        Ok(v1::Losers::Unspecified) => Losers::Replay,
+        Ok(v1::Losers::Adopt) if mac.is_none() => Losers::Adopt,
+        Ok(v1::Losers::Adopt) => {
+            let problem = "is ADOPT, and the token is native: its losers are answered with the \
+                           winner's successor";
+            return Err(Violation::new("losers", problem));
+        }
+        Err(_) => return Err(Violation::new("losers", "is unknown: leave it unset, or ADOPT")),
+    };
+    if successor.seal.is_empty() && mac.is_some() {
         let problem = "is empty: seal the successor under a key of the presented token, so that \
                        a replay can be answered";
         return Err(Violation::new("successor.seal", problem));
@@ -151,11 +168,12 @@ fn rotate(r: v1::RotateRequest) -> Result<Write, Violation> {
         token,
         successor: digest,
         seal,
+        losers,
         client: check::client(&r.client)?,
         binding: check::binding(r.binding)?,
         origin: check::origin(r.origin)?,
     };
-    Ok(write(tenant, request, Operation::Rotate(Box::new(rotate)), Some(mac)))
+    Ok(write(tenant, request, Operation::Rotate(Box::new(rotate)), mac))
 }
 
 fn create_family(r: v1::CreateFamilyRequest) -> Result<Write, Violation> {
@@ -165,6 +183,7 @@ fn create_family(r: v1::CreateFamilyRequest) -> Result<Write, Violation> {
     let create = CreateFamily {
         family: check::family("family_id", &r.family_id)?,
         digest: check::digest("secret_digest", &r.secret_digest)?,
+        opaque: r.opaque,
         subject: check::subject(&r.subject)?,
         client: check::client(&r.client)?,
         device: check::device_opt("device", &r.device)?,
@@ -199,7 +218,7 @@ fn touch(r: v1::TouchRequest) -> Result<Write, Violation> {
     let tenant = check::tenant(&r.tenant)?;
     let request = name(r.request)?;
     let (token, mac) = presented(r.token)?;
-    Ok(write(tenant, request, Operation::Touch(Touch { token }), Some(mac)))
+    Ok(write(tenant, request, Operation::Touch(Touch { token }), mac))
 }
 
 fn update_family(r: v1::UpdateFamilyRequest) -> Result<Write, Violation> {
@@ -227,7 +246,17 @@ fn update_family(r: v1::UpdateFamilyRequest) -> Result<Write, Violation> {
 
 fn get_family(r: &v1::GetFamilyRequest) -> Result<Read, Violation> {
     let tenant = check::tenant(&r.tenant)?;
-    let query = Query::Family(check::family("family_id", &r.family_id)?);
+    let query = match &r.token {
+        None => Query::Family(check::family("family_id", &r.family_id)?),
+        Some(_) if !r.family_id.is_empty() => {
+            let problem = "is set although a token is shown: leave one of them out";
+            return Err(Violation::new("family_id", problem));
+        }
+        Some(_) => {
+            let (token, mac) = presented(r.token.clone())?;
+            Query::FamilyOf { token, mac }
+        }
+    };
     Ok(Read { tenant, query, consistency: consistency(r.consistency)? })
 }
 
@@ -236,7 +265,7 @@ fn revoke_token(r: v1::RevokeTokenRequest) -> Result<Write, Violation> {
     let request = name(r.request)?;
     let (token, mac) = presented(r.token)?;
     let client = check::client(&r.client)?;
-    Ok(write(tenant, request, Operation::RevokeToken(RevokeToken { token, client }), Some(mac)))
+    Ok(write(tenant, request, Operation::RevokeToken(RevokeToken { token, client }), mac))
 }
 
 fn revoke_family(r: &v1::RevokeFamilyRequest) -> Result<Write, Violation> {
@@ -293,12 +322,23 @@ pub(crate) fn name(name: Option<v1::RequestName>) -> Result<RequestName, Violati
     Ok(RequestName { id, age: DurationMs(name.age_ms) })
 }
 
-/// A presented token and its mac.
+/// A presented token, and its mac if it is native.
 ///
 /// # Errors
 /// [`Violation`] of `token` or a field of it.
-pub fn presented(token: Option<v1::PresentedToken>) -> Result<(PresentedToken, Mac), Violation> {
+pub fn presented(token: Option<v1::PresentedToken>) -> Result<(Presented, Option<Mac>), Violation> {
     let token = check::required("token", token)?;
+    if !token.opaque_digest.is_empty() {
+        let native = token.kid != 0
+            || token.generation != 0
+            || [&token.family_id, &token.secret_digest, &token.mac].iter().any(|b| !b.is_empty());
+        if native {
+            let problem = "is set beside fields of a native token: an opaque one has no other";
+            return Err(Violation::new("token.opaque_digest", problem));
+        }
+        let digest = check::digest("token.opaque_digest", &token.opaque_digest)?;
+        return Ok((Presented::Opaque(digest), None));
+    }
     let kid = u16::try_from(token.kid).map_err(|_| {
         Violation::new("token.kid", format!("is {}: keys have numbers up to 65535", token.kid))
     })?;
@@ -308,7 +348,7 @@ pub fn presented(token: Option<v1::PresentedToken>) -> Result<(PresentedToken, M
         generation: Generation(token.generation),
         digest: check::digest("token.secret_digest", &token.secret_digest)?,
     };
-    Ok((presented, check::mac("token.mac", &token.mac)?))
+    Ok((presented.into(), Some(check::mac("token.mac", &token.mac)?)))
 }
 
 /// How fresh a read must be; unset means linearizable.

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use jeton_core::command::{
-    Binding, CapPolicy, CapScope, Command, CreateFamily, FamilyCap, Operation, Origin,
-    PresentedToken, RequestName, RevokeFamily, RevokeToken, RevokeWhere, Rotate, Touch,
-    UpdateFamily,
+    Binding, CapPolicy, CapScope, Command, CreateFamily, FamilyCap, Losers, Operation, Origin,
+    Presented, RequestName, RevokeFamily, RevokeToken, RevokeWhere, Rotate, Touch, UpdateFamily,
 };
 use jeton_core::ids::{Mac, TenantId};
 
@@ -33,11 +32,11 @@ fn command(Write { command, mac }: &Write) -> Option<Request> {
     };
     let mac = mac.as_ref();
     Some(match operation {
-        Operation::Rotate(r) => Request::Rotate(rotate(tenant, *name, r, mac?)),
+        Operation::Rotate(r) => Request::Rotate(rotate(tenant, *name, r, mac)),
         Operation::CreateFamily(c) => Request::CreateFamily(create_family(tenant, *name, c)),
-        Operation::Touch(t) => Request::Touch(touch(tenant, *name, t, mac?)),
+        Operation::Touch(t) => Request::Touch(touch(tenant, *name, t, mac)),
         Operation::UpdateFamily(u) => Request::UpdateFamily(update_family(tenant, *name, u)),
-        Operation::RevokeToken(r) => Request::RevokeToken(revoke_token(tenant, *name, r, mac?)),
+        Operation::RevokeToken(r) => Request::RevokeToken(revoke_token(tenant, *name, r, mac)),
         Operation::RevokeFamily(r) => Request::RevokeFamily(revoke_family(tenant, *name, r)),
         Operation::RevokeWhere(r) => Request::RevokeWhere(revoke_where(tenant, *name, r)),
         Operation::RevokeAccessToken(r) => {
@@ -59,7 +58,7 @@ fn query(read: &Read) -> Request {
     match &read.query {
         Query::Validate { token, mac, client, binding } => Request::Validate(v1::ValidateRequest {
             tenant,
-            token: Some(presented(token, mac)),
+            token: Some(presented(token, mac.as_ref())),
             client: text(client.as_ref().map(|c| c.as_str())),
             binding: self::binding(binding),
             consistency,
@@ -67,6 +66,13 @@ fn query(read: &Read) -> Request {
         Query::Family(family) => Request::GetFamily(v1::GetFamilyRequest {
             tenant,
             family_id: Bytes::copy_from_slice(&family.0),
+            token: None,
+            consistency,
+        }),
+        Query::FamilyOf { token, mac } => Request::GetFamily(v1::GetFamilyRequest {
+            tenant,
+            family_id: Bytes::new(),
+            token: Some(presented(token, mac.as_ref())),
             consistency,
         }),
         Query::Session(query) => session::query(tenant, query, consistency),
@@ -92,7 +98,7 @@ pub fn rotate(
     tenant: &TenantId,
     name: RequestName,
     rotate: &Rotate,
-    mac: &Mac,
+    mac: Option<&Mac>,
 ) -> v1::RotateRequest {
     v1::RotateRequest {
         tenant: tenant.as_str().to_owned(),
@@ -105,6 +111,10 @@ pub fn rotate(
         client: rotate.client.as_str().to_owned(),
         binding: binding(&rotate.binding),
         origin: origin(&rotate.origin),
+        losers: match rotate.losers {
+            Losers::Replay => v1::Losers::Unspecified.into(),
+            Losers::Adopt => v1::Losers::Adopt.into(),
+        },
     }
 }
 
@@ -133,6 +143,7 @@ pub fn create_family(
         authenticated_at_position: create.authenticated_at.map(|p| p.0),
         cap: create.cap.map(cap),
         session: text(create.session.as_ref().map(|s| s.as_str())),
+        opaque: create.opaque,
     }
 }
 
@@ -151,7 +162,12 @@ fn cap(cap: FamilyCap) -> v1::FamilyCap {
 
 /// See [`Touch`].
 #[must_use]
-pub fn touch(tenant: &TenantId, name: RequestName, touch: &Touch, mac: &Mac) -> v1::TouchRequest {
+pub fn touch(
+    tenant: &TenantId,
+    name: RequestName,
+    touch: &Touch,
+    mac: Option<&Mac>,
+) -> v1::TouchRequest {
     v1::TouchRequest {
         tenant: tenant.as_str().to_owned(),
         request: Some(request_name(name)),
@@ -184,7 +200,7 @@ pub fn revoke_token(
     tenant: &TenantId,
     name: RequestName,
     revoke: &RevokeToken,
-    mac: &Mac,
+    mac: Option<&Mac>,
 ) -> v1::RevokeTokenRequest {
     v1::RevokeTokenRequest {
         tenant: tenant.as_str().to_owned(),
@@ -238,15 +254,23 @@ pub fn request_name(name: RequestName) -> v1::RequestName {
     v1::RequestName { id: Bytes::copy_from_slice(&name.id.0), age_ms: name.age.0 }
 }
 
-/// A token as it is shown to the store.
+/// A token as it is shown to the store, with the mac of a native one.
 #[must_use]
-pub fn presented(token: &PresentedToken, mac: &Mac) -> v1::PresentedToken {
+pub fn presented(token: &Presented, mac: Option<&Mac>) -> v1::PresentedToken {
+    let token = match token {
+        Presented::Native(token) => token,
+        Presented::Opaque(digest) => {
+            let opaque_digest = Bytes::copy_from_slice(&digest.0);
+            return v1::PresentedToken { opaque_digest, ..v1::PresentedToken::default() };
+        }
+    };
     v1::PresentedToken {
         kid: u32::from(token.kid.0),
         family_id: Bytes::copy_from_slice(&token.family.0),
         generation: token.generation.0,
         secret_digest: Bytes::copy_from_slice(&token.digest.0),
-        mac: Bytes::copy_from_slice(&mac.0),
+        mac: mac.map(|mac| Bytes::copy_from_slice(&mac.0)).unwrap_or_default(),
+        opaque_digest: Bytes::new(),
     }
 }
 

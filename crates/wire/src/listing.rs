@@ -86,11 +86,13 @@ fn filter(filter: Option<v1::FamilyFilter>) -> Result<FamilyQuery, Violation> {
         subject: inside(check::subject_opt(&filter.subject))?,
         client: inside(check::client_opt(&filter.client))?,
         device: check::device_opt("filter.device", &filter.device)?,
+        session: check::session_opt("filter.session", &filter.session)?,
         attributes: check::attributes("filter.attributes", filter.attributes)?,
         include_dead: filter.include_dead,
     };
-    if query.subject.is_none() && query.client.is_none() && query.device.is_none() {
-        let problem = "names no root: name a subject, client or device";
+    let roots = query.subject.is_some() || query.client.is_some() || query.device.is_some();
+    if !roots && query.session.is_none() {
+        let problem = "names no root: name a subject, client, device or session";
         return Err(Violation::new("filter", problem));
     }
     Ok(query)
@@ -135,6 +137,7 @@ fn filter_of(query: &FamilyQuery) -> v1::FamilyFilter {
         subject: encode::text(query.subject.as_ref().map(|s| s.as_str())),
         client: encode::text(query.client.as_ref().map(|c| c.as_str())),
         device: encode::text(query.device.as_ref().map(|d| d.as_str())),
+        session: encode::text(query.session.as_ref().map(|s| s.as_str())),
         attributes: encode::attributes(&query.attributes),
         include_dead: query.include_dead,
     }

@@ -20,7 +20,7 @@ macro_rules! prints_only {
 prints_only! {
     PresentedToken { kid, family_id, generation }
     Successor {}
-    IssuedToken { generation, kid, expires_at_unix_ms, idle_expires_at_unix_ms }
+    IssuedToken { family_id, generation, kid, expires_at_unix_ms, idle_expires_at_unix_ms }
     ReplayedToken { token }
     CreateFamilyRequest { tenant, request, family_id, client, lifetime_ms, idle_ms, grace_ms }
     UpdateFamilyRequest { tenant, request, family_id, version, grace_ms }

@@ -82,6 +82,7 @@ fn data(refusal: Refusal) -> v1::Refusal {
             pb.head_generation = head.0;
             Pb::Spent
         }
+        Refusal::DigestInUse => Pb::DigestInUse,
         Refusal::CapReached { max } => {
             pb.limit_max = u64::from(max);
             Pb::CapReached
@@ -194,6 +195,9 @@ pub fn message(refusal: &Refusal) -> String {
         Refusal::Spent { .. } => {
             "the token was rotated away: use the newest one of its family".to_owned()
         }
+        Refusal::DigestInUse => {
+            "a token with this digest is known already: mint another one".to_owned()
+        }
         Refusal::CapReached { max } => {
             format!("as many families live as the cap of {max} allows: end one of them first")
         }
@@ -262,6 +266,7 @@ pub fn decode(pb: v1::Refusal) -> Result<Refusal, Violation> {
         Ok(Pb::TenantUnknown) => Refusal::TenantUnknown,
         Ok(Pb::LimitReached) => Refusal::LimitReached { limit: pb.limit.into(), max: pb.limit_max },
         Ok(Pb::Spent) => Refusal::Spent { head: Generation(pb.head_generation) },
+        Ok(Pb::DigestInUse) => Refusal::DigestInUse,
         Ok(Pb::CapReached) => {
             let max = u32::try_from(pb.limit_max);
             Refusal::CapReached { max: max.map_err(|_| missing("refusal.limit_max"))? }

@@ -96,26 +96,22 @@ fn performed(
     mac: Option<&Mac>,
 ) -> Result<Response, Failure> {
     use v1::{create_family_response as create, rotate_response as rotate};
-    let mac = || mac.ok_or_else(|| bug("an issued token has no mac"));
     let rotated =
         |outcome| Response::Rotate(v1::RotateResponse { position, outcome: Some(outcome) });
     Ok(match (kind, done) {
-        (Kind::Rotate, Done::Rotated(it)) => rotated(rotate::Outcome::Rotated(issued(&it, mac()?))),
+        (Kind::Rotate, Done::Rotated(it)) => rotated(rotate::Outcome::Rotated(issued(&it, mac)?)),
         (Kind::Rotate, Done::Replayed(it)) => {
-            let token = Some(issued(&it.rotated, mac()?));
+            let token = Some(issued(&it.rotated, mac)?);
             rotated(rotate::Outcome::Replayed(v1::ReplayedToken { token, seal: it.seal }))
+        }
+        (Kind::Rotate, Done::Adopted(it)) => {
+            rotated(rotate::Outcome::Adopted(issued(&it.rotated, mac)?))
         }
         (Kind::Rotate, Done::Superseded { head }) => {
             rotated(rotate::Outcome::Superseded(v1::Superseded { head_generation: head.0 }))
         }
         (Kind::CreateFamily, Done::FamilyCreated(it)) => {
-            let token = v1::IssuedToken {
-                generation: 0,
-                kid: u32::from(it.kid.0),
-                mac: Bytes::copy_from_slice(&mac()?.0),
-                expires_at_unix_ms: it.expires_at.0,
-                idle_expires_at_unix_ms: it.idle_expires_at.0,
-            };
+            let token = issued(&it.first, mac)?;
             Response::CreateFamily(v1::CreateFamilyResponse {
                 position,
                 outcome: Some(create::Outcome::Created(token)),
@@ -242,14 +238,21 @@ fn refused(kind: Kind, position: u64, refusal: v1::Refusal) -> Result<Response, 
     })
 }
 
-fn issued(rotated: &Rotated, mac: &Mac) -> v1::IssuedToken {
-    v1::IssuedToken {
+fn issued(rotated: &Rotated, mac: Option<&Mac>) -> Result<v1::IssuedToken, Failure> {
+    let (kid, mac) = match (rotated.kid, mac) {
+        (Some(kid), Some(mac)) => (kid.0, Bytes::copy_from_slice(&mac.0)),
+        (None, None) => (0, Bytes::new()),
+        (Some(_), None) => return Err(bug("an issued token has no mac")),
+        (None, Some(_)) => return Err(bug("an opaque token has a mac")),
+    };
+    Ok(v1::IssuedToken {
+        family_id: Bytes::copy_from_slice(&rotated.family.0),
         generation: rotated.generation.0,
-        kid: u32::from(rotated.kid.0),
-        mac: Bytes::copy_from_slice(&mac.0),
+        kid: u32::from(kid),
+        mac,
         expires_at_unix_ms: rotated.expires_at.0,
         idle_expires_at_unix_ms: rotated.idle_expires_at.0,
-    }
+    })
 }
 
 /// The response to a read.

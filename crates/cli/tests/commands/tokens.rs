@@ -79,6 +79,53 @@ async fn settings_change_only_where_they_are_named() {
 }
 
 #[tokio::test]
+async fn opaque_tokens_are_minted_rotated_adopted_and_revoked() {
+    let cluster = cluster(1).await;
+    let at = cluster.endpoints().join(",");
+    json("tenant create acme --rotations-per-s 0 --ancestors-max 16", &at).await;
+    let create = "token create --tenant acme --subject alice --client web --opaque";
+    let (first, exit) = json(create, &at).await;
+    assert_eq!(exit, 0);
+    let token = first["token"].as_str().unwrap();
+    assert!(!token.starts_with("jrt_") && token.len() == 64);
+
+    let rotate = "token rotate --tenant acme --client web - -o json";
+    let adopt = "token rotate --tenant acme --client web --adopt - -o json";
+    let second = parsed(&jeton_with(rotate, &at, token).await);
+    let sibling = parsed(&jeton_with(rotate, &at, token).await);
+    let loser = parsed(&jeton_with(adopt, &at, token).await);
+    assert_eq!(
+        (second["result"].as_str(), second["generation"].as_u64()),
+        (Some("ROTATED"), Some(1))
+    );
+    assert_eq!(
+        (sibling["result"].as_str(), &sibling["token"]),
+        (Some("REPLAYED"), &second["token"])
+    );
+    assert_eq!(
+        (loser["result"].as_str(), loser["generation"].as_u64()),
+        (Some("ADOPTED"), Some(1))
+    );
+    assert_ne!(loser["token"], second["token"]);
+
+    let validate = "token validate --tenant acme -o json -";
+    for held in [&second, &loser] {
+        let valid = jeton_with(validate, &at, held["token"].as_str().unwrap()).await;
+        assert_eq!(parsed(&valid)["opaque"].as_bool(), Some(true));
+    }
+    let nobodys = jeton_with(rotate, &at, &"0".repeat(64)).await;
+    assert_eq!((code(&nobodys), parsed(&nobodys)["reason"].as_str()), (1, Some("NOT_FOUND")));
+    assert_eq!(code(&jeton_with(rotate, &at, "short").await), 2, "no token at all");
+    let revoke = "token revoke --tenant acme --client web - -o json";
+    let revoked = parsed(&jeton_with(revoke, &at, token).await);
+    assert_eq!(revoked["result"], "REVOKED");
+    let native = "token create --tenant acme --subject alice --client web";
+    let (native, _) = json(native, &at).await;
+    let refused = jeton_with(adopt, &at, native["token"].as_str().unwrap()).await;
+    assert_eq!(code(&refused), 2, "native tokens are not adopted");
+}
+
+#[tokio::test]
 async fn families_are_capped_listed_and_counted() {
     let cluster = cluster(1).await;
     let at = cluster.endpoints().join(",");

@@ -72,6 +72,14 @@ impl SettingsChange {
         self
     }
 
+    /// How many generations behind its head a new family of opaque tokens remembers. Default 4,096;
+    /// 16 to 65,536.
+    #[must_use]
+    pub fn ancestors_max(mut self, generations: u32) -> Self {
+        self.0.ancestors_max = Some(generations);
+        self
+    }
+
     pub(super) fn encode(&self) -> TenantSettings {
         self.0
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::future::{join_all, select};
-use jeton_client::{NewFamily, RotateContext, Rotation};
+use jeton_client::{FamilyId, NewFamily, RotateContext, Rotation};
 use jeton_wire::pb::v1;
 use jeton_wire::pb::v1::operation_result::Response;
 
@@ -57,8 +57,12 @@ async fn large_payloads_are_spread_over_messages() {
     .await;
     let acme = node.acme().await;
     let payload = bytes::Bytes::from(vec![7; 64 * 1024]);
-    let calls = (0..64)
-        .map(|_| acme.create_family(NewFamily::new("alice", "web").payload(payload.clone()), SOON));
+    let calls = (0..64).map(|_| {
+        acme.create_family(
+            NewFamily::new("alice", "web").family(FamilyId([3; 16])).payload(payload.clone()),
+            SOON,
+        )
+    });
     join_all(calls).await.into_iter().for_each(|answer| {
         answer.unwrap();
     });
@@ -77,9 +81,10 @@ async fn many_attributes_are_spread_over_messages_too() {
     .await;
     let acme = node.acme().await;
     let value = "v".repeat(256);
-    let new = (0..16).fold(NewFamily::new("alice", "web"), |new, place| {
-        new.attribute(&format!("{place:064}"), &value)
-    });
+    let new = (0..16)
+        .fold(NewFamily::new("alice", "web").family(FamilyId([3; 16])), |new, place| {
+            new.attribute(&format!("{place:064}"), &value)
+        });
     // Together more than any node takes in one message.
     let calls = (0..1_000).map(|_| acme.create_family(new.clone(), SOON));
     join_all(calls).await.into_iter().for_each(|answer| {

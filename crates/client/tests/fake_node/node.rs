@@ -217,6 +217,7 @@ pub fn token(generation: u64) -> RefreshToken {
 /// What a cluster adds to a secret.
 pub fn issued(generation: u64) -> v1::IssuedToken {
     v1::IssuedToken {
+        family_id: Bytes::from_static(&[3; 16]),
         generation,
         kid: 1,
         mac: Bytes::from_static(&[8; 16]),

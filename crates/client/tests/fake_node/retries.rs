@@ -74,7 +74,10 @@ async fn a_family_is_created_once_however_often_it_is_sent() {
         })
     };
     let node = FakeNode::start(first_then(|| Act::Break, created)).await;
-    let new = NewFamily::new("alice", "web").device("laptop").attribute("region", "eu");
+    let new = NewFamily::new("alice", "web")
+        .family(FamilyId([3; 16]))
+        .device("laptop")
+        .attribute("region", "eu");
     let issued = node.acme().await.create_family(new, SOON).await.unwrap();
     assert_eq!((issued.generation.0, issued.position.0), (0, 4096));
 

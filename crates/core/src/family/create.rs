@@ -11,15 +11,15 @@ use crate::expiry;
 use crate::ids::{Generation, TenantId};
 use crate::keys;
 use crate::record::consume;
-use crate::reply::{Done, FamilyCreated, Refusal, Replies};
+use crate::reply::{Done, FamilyCreated, Refusal, Replies, Rotated};
 use crate::roots;
 use crate::session::{self, SessionRow};
 use crate::tables::{Tables, TablesError};
 use crate::tenant::Tenant;
 use crate::turn::Turn;
 
-use super::row::{FamilyRow, Head, next_visit};
-use super::{cap, index};
+use super::row::{Chain, FamilyRow, Head, next_visit};
+use super::{cap, index, opaque};
 
 pub(crate) fn create<T: Tables, R: Replies>(
     turn: &mut Turn<'_, T, R>,
@@ -67,6 +67,9 @@ pub(crate) fn create<T: Tables, R: Replies>(
     if super::load(turn.tables, id, tenant, wish.family, turn.now)?.is_some() {
         return Ok(Err(Refusal::AlreadyExists));
     }
+    if wish.opaque && opaque::find(turn.tables, id, tenant, wish.digest, turn.now)?.is_some() {
+        return Ok(Err(Refusal::DigestInUse));
+    }
     let room = match cap::judge(turn, id, tenant, wish)? {
         Ok(room) => room,
         Err(refusal) => return Ok(Err(refusal)),
@@ -91,11 +94,18 @@ pub(crate) fn create<T: Tables, R: Replies>(
     expiry::schedule_new(turn, &key, old.as_ref(), next_visit(&row, turn.now));
     turn.put(key, old.as_ref(), encode(&row));
     index::insert(turn, id, wish.family, &row);
+    if wish.opaque {
+        opaque::begin(turn, id, wish.family, &row)?;
+    }
     let over_soft_quota = index::count_new(turn, id, &tenant.settings)?;
     Ok(Ok(Done::FamilyCreated(FamilyCreated {
-        kid: row.head.kid,
-        expires_at: row.expires_at,
-        idle_expires_at: row.idle_expires_at,
+        first: Rotated {
+            family: wish.family,
+            generation: row.head.generation,
+            kid: (!wish.opaque).then_some(row.head.kid),
+            expires_at: row.expires_at,
+            idle_expires_at: row.idle_expires_at,
+        },
         evicted,
         over_soft_quota,
     })))
@@ -122,7 +132,7 @@ fn new_row<T: Tables, R: Replies>(
         head: Head {
             generation: Generation(0),
             digest: wish.digest,
-            kid: tenant.kid,
+            kid: if wish.opaque { opaque::NO_KEY } else { tenant.kid },
             position: turn.position,
             made_at: now,
             confirmed_at: None,
@@ -134,6 +144,11 @@ fn new_row<T: Tables, R: Replies>(
         ip: wish.ip.clone(),
         dead: None,
         suspended: None,
+        opaque: wish.opaque.then_some(Chain {
+            ancestors_max: settings.ancestors_max,
+            aliases: 0,
+            spent_aliases: 0,
+        }),
         version: 1,
         subject: wish.subject.clone(),
         client: wish.client.clone(),

@@ -26,6 +26,9 @@ fn indexes(id: &TenantId, row: &FamilyRow) -> Vec<Vec<u8>> {
     if let Some(device) = &row.device {
         indexes.push(keys::family_index(id, index::DEVICE, &[device.as_str()]));
     }
+    if let Some(session) = &row.session {
+        indexes.push(keys::family_index(id, index::SESSION, &[session.as_str()]));
+    }
     indexes
 }
 

@@ -1,4 +1,4 @@
-//! Which families there are: by subject, client, both, or device, narrowed by attributes.
+//! Which families there are: by subject, client, both, device or session, narrowed by attributes.
 //!
 //! A listing walks an index in the order of creation, which nothing changes: so a family that
 //! matches during the whole walk is met exactly once, however many reads the walk takes. What
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::codec::encode;
 use crate::digest::bytes_digest;
-use crate::ids::{ClientId, DeviceId, FamilyId, Position, SubjectId, TenantId, UnixMs};
+use crate::ids::{ClientId, DeviceId, FamilyId, Position, SessionId, SubjectId, TenantId, UnixMs};
 use crate::keys;
 #[cfg(doc)]
 use crate::limits;
@@ -32,9 +32,11 @@ pub struct FamilyQuery {
     pub client: Option<ClientId>,
     /// On this device.
     pub device: Option<DeviceId>,
+    /// Bound to this session.
+    pub session: Option<SessionId>,
     /// With these attributes. At most [`limits::ATTRIBUTES_MAX`].
     pub attributes: Vec<(Arc<str>, Arc<str>)>,
-    /// Dead and expired ones too, as long as answers name them.
+    /// Dead, expired and suspended ones too, as long as answers name them.
     pub include_dead: bool,
 }
 
@@ -47,10 +49,13 @@ impl FamilyQuery {
 
     /// The index with the fewest rows that hold all matches. `None` if no root is named.
     fn index(&self, id: &TenantId) -> Option<Vec<u8>> {
-        use keys::index::{CLIENT, DEVICE, SUBJECT, SUBJECT_CLIENT};
+        use keys::index::{CLIENT, DEVICE, SESSION, SUBJECT, SUBJECT_CLIENT};
         let subject = self.subject.as_ref().map(SubjectId::as_str);
         let client = self.client.as_ref().map(ClientId::as_str);
         let device = self.device.as_ref().map(DeviceId::as_str);
+        if let Some(session) = &self.session {
+            return Some(keys::family_index(id, SESSION, &[session.as_str()]));
+        }
         Some(match (subject, client, device) {
             (Some(subject), Some(client), _) => {
                 keys::family_index(id, SUBJECT_CLIENT, &[subject, client])
@@ -67,6 +72,7 @@ impl FamilyQuery {
         self.subject.as_ref().is_none_or(|subject| *subject == row.subject)
             && self.client.as_ref().is_none_or(|client| *client == row.client)
             && self.device.as_ref().is_none_or(|device| Some(device) == row.device.as_ref())
+            && self.session.as_ref().is_none_or(|session| Some(session) == row.session.as_ref())
             && self.attributes.iter().all(asked)
     }
 }
@@ -99,7 +105,7 @@ pub(crate) fn list(
 ) -> Result<Result<FamilySlice, Refusal>, TablesError> {
     let Some(tenant) = Tenant::load(tables, id)? else { return Ok(Err(Refusal::TenantUnknown)) };
     let Some(index) = query.index(id) else {
-        return Ok(Err(Refusal::invalid("subject", "name a subject, client or device")));
+        return Ok(Err(Refusal::invalid("subject", "name a subject, client, device or session")));
     };
     let after = after.map(|FamilyCursor { created, family }| Found { created, family });
     let found = index::scan(tables, &index, after, rows_max)?;

@@ -8,6 +8,7 @@ pub(crate) mod cap;
 pub(crate) mod create;
 mod index;
 pub(crate) mod list;
+pub(crate) mod opaque;
 pub(crate) mod reclaim;
 pub(crate) mod revoke;
 pub(crate) mod rotate;

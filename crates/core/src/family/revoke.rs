@@ -11,7 +11,7 @@ use crate::tables::{Tables, TablesError};
 use crate::tenant::Tenant;
 use crate::turn::Turn;
 
-use super::{Loaded, Place, Standing};
+use super::{Loaded, Place, Standing, opaque};
 
 /// Writes the death of a family that was not dead.
 pub(crate) fn kill<T: Tables, R: Replies>(
@@ -52,9 +52,9 @@ pub(crate) fn revoke_token<T: Tables, R: Replies>(
     tenant: &Tenant,
     wish: &RevokeToken,
 ) -> Result<Result<Done, Refusal>, TablesError> {
-    let family = wish.token.family;
-    let loaded = super::load(turn.tables, id, tenant, family, turn.now)?;
-    let Some(loaded) = loaded else { return Ok(Ok(Done::NothingToRevoke)) };
+    let found = opaque::resolve(turn.tables, id, tenant, &wish.token, turn.now)?;
+    let Some((token, loaded)) = found else { return Ok(Ok(Done::NothingToRevoke)) };
+    let family = token.family;
     if loaded.standing(turn.now, turn.now) == Standing::Gone {
         return Ok(Ok(Done::NothingToRevoke));
     }
@@ -63,16 +63,16 @@ pub(crate) fn revoke_token<T: Tables, R: Replies>(
         turn.event(id, Some(family), EventKind::ClientMismatch { presented });
         return Ok(Err(Refusal::ClientMismatch));
     }
-    match loaded.row.place(&wish.token) {
+    match loaded.row.place(&token) {
         Place::Head | Place::Ring(_) => {}
         // A mac under a key in the wrong hands proves nothing, and the digest is not known.
-        Place::Older | Place::Foreign if tenant.is_compromised(wish.token.kid) => {
+        Place::Older | Place::Foreign if tenant.is_compromised(token.kid) => {
             return Ok(Ok(Done::NothingToRevoke));
         }
         Place::Older => {}
         // Genuine and unknown: an alarm. Its owner wants it dead all the same.
         Place::Foreign => {
-            let (presented, head) = (wish.token.generation, loaded.row.head.generation);
+            let (presented, head) = (token.generation, loaded.row.head.generation);
             turn.event(id, Some(family), EventKind::Integrity { presented, head });
         }
     }

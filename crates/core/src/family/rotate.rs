@@ -9,17 +9,20 @@
 //! Within grace a thief is not told from a sibling: that is what grace means (RFC 9700 §4.14.2
 //! allows it for clients that lose answers). From then on the first spent token that comes back
 //! ends the family, whoever holds the head.
+//!
+//! Native and opaque tokens obey the same table. What differs is how one is found (`opaque`), that
+//! an opaque successor must not be known already, and that a loser may have its own adopted.
 
 use bytes::Bytes;
 
 use crate::admission;
 use crate::codec::encode;
-use crate::command::{Binding, RequestName, Rotate};
-use crate::ids::{DurationMs, Generation, TenantId, UnixMs};
+use crate::command::{Binding, Losers, PresentedToken, RequestName, Rotate};
+use crate::ids::{DurationMs, Generation, Position, TenantId, UnixMs};
 use crate::limits;
 use crate::reply::{
-    Done, EventKind, Refusal, Replayed, Replies, Reply, Reuse, ReuseClass, RevocationCause,
-    RevokedBy, Rotated,
+    Adopted, Done, EventKind, Refusal, Replayed, Replies, Reply, Reuse, ReuseClass,
+    RevocationCause, RevokedBy, Rotated, Whence,
 };
 use crate::request::REMEMBERED;
 use crate::tables::{ReadTables, Tables, TablesError};
@@ -27,7 +30,8 @@ use crate::tenant::Tenant;
 use crate::turn::Turn;
 
 use super::Loaded;
-use super::row::{FamilyRow, Place, Spent};
+use super::opaque::{self, Ancestor};
+use super::row::{Place, Spent};
 
 /// A token as it was presented, and when.
 pub(crate) struct Presentation<'a> {
@@ -41,6 +45,34 @@ impl Presentation<'_> {
     /// When the token was first presented.
     fn at(&self) -> UnixMs {
         self.now.minus(self.request.age)
+    }
+}
+
+/// A presentation, and all that was read for it.
+pub(crate) struct Case {
+    pub(crate) loaded: Loaded,
+    /// What was presented, in its place of the chain.
+    pub(crate) token: PresentedToken,
+    /// What the successor's digest is known as already. Only opaque ones are looked up.
+    taken: Option<Ancestor>,
+}
+
+impl Case {
+    /// Where the presentation came from.
+    fn whence(&self, shown: &Presentation<'_>) -> Whence {
+        let (row, origin) = (&self.loaded.row, &shown.wish.origin);
+        let device = row.device.as_ref().zip(origin.device.as_ref());
+        let ip = row.ip.as_ref().zip(origin.ip.as_ref());
+        Whence {
+            same_device: device.map(|(known, from)| known == from),
+            same_ip: ip.map(|(known, from)| known == from),
+        }
+    }
+
+    /// Whether the token is the very one that `spent` was rotated with. One that stood for it is of
+    /// the same generation, but can't open its seal.
+    fn is(&self, spent: &Spent) -> bool {
+        spent.digest == self.token.digest
     }
 }
 
@@ -60,7 +92,11 @@ pub(crate) enum Verdict {
     /// Row 6.
     Rotate,
     /// Rows 7 and 8: the identical reply, with this seal.
-    Replay(Bytes),
+    Replay(Bytes, Whence),
+    /// Row 8, and the loser wants its own successor to stand for the winner's.
+    Adopt(Whence),
+    /// The same once more: it has stood for it since then.
+    Adopted { since: Position, at: UnixMs, whence: Whence },
     /// Rows 7 and 9.
     Superseded { older_than_ring: bool },
     /// Row 10.
@@ -68,11 +104,11 @@ pub(crate) enum Verdict {
 }
 
 /// The table. Rows are numbered as in the contract.
-pub(crate) fn judge(loaded: &Loaded, tenant: &Tenant, shown: &Presentation<'_>) -> Verdict {
-    let (row, wish, at) = (&loaded.row, shown.wish, shown.at());
+pub(crate) fn judge(case: &Case, tenant: &Tenant, shown: &Presentation<'_>) -> Verdict {
+    let (row, wish, at) = (&case.loaded.row, shown.wish, shown.at());
 
     // 1, 2, 3: forgotten, dead, expired.
-    if let Some(refusal) = loaded.standing(shown.now, at).refusal() {
+    if let Some(refusal) = case.loaded.standing(shown.now, at).refusal() {
         return Verdict::Refused(refusal);
     }
     // 4: a mismatch is no kill switch.
@@ -83,11 +119,11 @@ pub(crate) fn judge(loaded: &Loaded, tenant: &Tenant, shown: &Presentation<'_>) 
         return Verdict::BindingMismatch;
     }
     // 5: never revokes. The store went back in time or forked, and killing helps nobody.
-    let place = row.place(&wish.token);
+    let place = row.place(&case.token);
     if place == Place::Foreign {
         return Verdict::Integrity;
     }
-    if names_another_request(row, place, shown) {
+    if names_another_request(case, place, shown) {
         return Verdict::Refused(Refusal::NameReused);
     }
     let ring = match place {
@@ -95,6 +131,7 @@ pub(crate) fn judge(loaded: &Loaded, tenant: &Tenant, shown: &Presentation<'_>) 
         // 6: the head. The limit comes first, and changes nothing.
         Place::Head => {
             return match allowance(row.arrival, tenant, shown.now) {
+                Ok(_) if case.taken.is_some() => Verdict::Refused(Refusal::DigestInUse),
                 Ok(_) => Verdict::Rotate,
                 Err(retry_after) => Verdict::RateLimited { retry_after },
             };
@@ -105,15 +142,18 @@ pub(crate) fn judge(loaded: &Loaded, tenant: &Tenant, shown: &Presentation<'_>) 
         let seal = row.answerable_seal(shown.now).filter(|_| index == 0);
         // 7: a retry, also after the grace window.
         if is_retry(spent, shown) {
-            return seal.map_or(Verdict::Superseded { older_than_ring: false }, |seal| {
-                Verdict::Replay(seal.clone())
-            });
+            return match seal {
+                Some(seal) => Verdict::Replay(seal.clone(), case.whence(shown)),
+                None => Verdict::Superseded { older_than_ring: false },
+            };
         }
         let within_grace = !spent.rotated_at.passed(row.grace, at);
         let settled = row.head.confirmed_at.is_some_and(|used| used.passed(limits::SETTLE, at));
         // 8: a sibling's presentation, answered with what the first one got.
-        if let (Some(seal), true, false) = (seal, within_grace, settled) {
-            return Verdict::Replay(seal.clone());
+        if let (Some(seal), true, false) = (seal, within_grace, settled)
+            && let Some(verdict) = share(case, shown, spent, seal)
+        {
+            return verdict;
         }
         // 9: a sibling holds a newer token.
         if within_grace {
@@ -124,7 +164,24 @@ pub(crate) fn judge(loaded: &Loaded, tenant: &Tenant, shown: &Presentation<'_>) 
         return Verdict::Superseded { older_than_ring: true };
     }
     // 10: any other authenticated ancestor.
-    Verdict::Reuse(reuse(row, tenant, shown, ring))
+    Verdict::Reuse(reuse(case, tenant, shown, ring))
+}
+
+/// Row 8: how a sibling shares in a rotation. `None` if it can't, since nobody sealed the successor
+/// for the token that it holds.
+fn share(case: &Case, shown: &Presentation<'_>, spent: &Spent, seal: &Bytes) -> Option<Verdict> {
+    let (row, whence) = (&case.loaded.row, case.whence(shown));
+    if let (Losers::Adopt, Some(chain)) = (shown.wish.losers, &row.opaque) {
+        match &case.taken {
+            Some(own) if own.is_head_of(case.token.family, row) => {
+                return Some(Verdict::Adopted { since: own.position, at: own.at, whence });
+            }
+            Some(_) => return Some(Verdict::Refused(Refusal::DigestInUse)),
+            None if chain.aliases < limits::ALIASES_MAX => return Some(Verdict::Adopt(whence)),
+            None => {}
+        }
+    }
+    (case.is(spent) && !seal.is_empty()).then(|| Verdict::Replay(seal.clone(), whence))
 }
 
 /// Whether all that the family is bound to was proved. What it isn't bound to is no matter.
@@ -140,20 +197,21 @@ fn is_retry(spent: &Spent, shown: &Presentation<'_>) -> bool {
 }
 
 /// Whether this request's name belongs to the rotation of another token of the family.
-fn names_another_request(row: &FamilyRow, place: Place, shown: &Presentation<'_>) -> bool {
-    let mut named = row.ring.iter().enumerate().filter(|(_, spent)| is_retry(spent, shown));
-    named.any(|(index, _)| place != Place::Ring(index))
+fn names_another_request(case: &Case, place: Place, shown: &Presentation<'_>) -> bool {
+    let ring = case.loaded.row.ring.iter().enumerate();
+    let mut named = ring.filter(|(_, spent)| is_retry(spent, shown));
+    named.any(|(index, spent)| place != Place::Ring(index) || !case.is(spent))
 }
 
 fn reuse(
-    row: &FamilyRow,
+    case: &Case,
     tenant: &Tenant,
     shown: &Presentation<'_>,
     ring: Option<(usize, &Spent)>,
 ) -> Reuse {
-    let (token, origin) = (&shown.wish.token, &shown.wish.origin);
-    let spared = tenant.settings.shadow || tenant.is_compromised(token.kid);
-    let known = (row.device.as_ref(), row.ip.as_ref());
+    let spared = tenant.settings.shadow || tenant.is_compromised(case.token.kid);
+    let head = case.loaded.row.head.generation;
+    let Whence { same_device, same_ip } = case.whence(shown);
     Reuse {
         class: match ring {
             Some((0, _)) => ReuseClass::Predecessor,
@@ -161,9 +219,9 @@ fn reuse(
             None => ReuseClass::Ancestor,
         },
         age: ring.map(|(_, spent)| shown.at().since(spent.rotated_at)),
-        generation_gap: row.head.generation.0 - token.generation.0,
-        same_device: known.0.zip(origin.device.as_ref()).map(|(known, from)| known == from),
-        same_ip: known.1.zip(origin.ip.as_ref()).map(|(known, from)| known == from),
+        generation_gap: head.0 - case.token.generation.0,
+        same_device,
+        same_ip,
         revoked: !spared,
     }
 }
@@ -189,25 +247,30 @@ pub(crate) fn decide(
     id: &TenantId,
     tenant: &Tenant,
     shown: &Presentation<'_>,
-) -> Result<(Option<Loaded>, Verdict), TablesError> {
+) -> Result<(Option<Case>, Verdict), TablesError> {
     if let Err(refusal) = admission::rotate(shown.wish) {
         return Ok((None, Verdict::Refused(refusal)));
     }
-    let family = shown.wish.token.family;
-    let Some(loaded) = super::load(tables, id, tenant, family, shown.now)? else {
+    let found = opaque::resolve(tables, id, tenant, &shown.wish.token, shown.now)?;
+    let Some((token, loaded)) = found else {
         return Ok((None, Verdict::Refused(Refusal::NotFound)));
     };
-    let verdict = judge(&loaded, tenant, shown);
-    Ok((Some(loaded), verdict))
+    let taken = match loaded.row.opaque {
+        Some(_) => opaque::find(tables, id, tenant, shown.wish.successor, shown.now)?,
+        None => None,
+    };
+    let case = Case { loaded, token, taken: taken.map(|(ancestor, _)| ancestor) };
+    let verdict = judge(&case, tenant, shown);
+    Ok((Some(case), verdict))
 }
 
 /// The answer to a verdict that changes nothing; `plain` makes a reply at the reader's position.
 pub(crate) fn answer(
-    loaded: Option<&Loaded>,
+    case: Option<&Case>,
     verdict: Verdict,
     plain: impl FnOnce(Result<Done, Refusal>) -> Reply,
 ) -> Reply {
-    let row = loaded.map(|loaded| &loaded.row);
+    let row = case.map(|case| &case.loaded.row);
     let head = row.map_or(Generation(0), |row| row.head.generation);
     let outcome = match verdict {
         Verdict::Refused(refusal) => Err(refusal),
@@ -217,15 +280,22 @@ pub(crate) fn answer(
         Verdict::RateLimited { retry_after } => Err(Refusal::RateLimited { retry_after }),
         Verdict::Superseded { .. } => Ok(Done::Superseded { head }),
         Verdict::Reuse(reuse) => Err(Refusal::Reused(reuse)),
-        Verdict::Rotate | Verdict::Replay(_) => {
-            let row = row.expect("only a family that was read is rotated");
-            let rotated = rotated(row);
-            let (position, at) = (row.head.position, row.head.made_at);
-            let done = match verdict {
-                Verdict::Replay(seal) => {
-                    Done::Replayed(Replayed { rotated, successor: row.head.digest, seal })
+        Verdict::Rotate | Verdict::Replay(..) | Verdict::Adopt(_) | Verdict::Adopted { .. } => {
+            let case = case.expect("only a family that was read is rotated");
+            let (head, rotated) = (&case.loaded.row.head, rotated(case));
+            let (position, at, done) = match verdict {
+                Verdict::Replay(seal, whence) => {
+                    let successor = head.digest;
+                    let replayed = Replayed { rotated, successor, seal, whence };
+                    (head.position, head.made_at, Done::Replayed(replayed))
                 }
-                _ => Done::Rotated(rotated),
+                Verdict::Adopt(whence) => {
+                    return plain(Ok(Done::Adopted(Adopted { rotated, whence })));
+                }
+                Verdict::Adopted { since, at, whence } => {
+                    (since, at, Done::Adopted(Adopted { rotated, whence }))
+                }
+                _ => (head.position, head.made_at, Done::Rotated(rotated)),
             };
             return Reply { position, at, outcome: Ok(done) };
         }
@@ -234,10 +304,12 @@ pub(crate) fn answer(
 }
 
 /// What the rotation that made the head answered.
-fn rotated(row: &FamilyRow) -> Rotated {
+fn rotated(case: &Case) -> Rotated {
+    let row = &case.loaded.row;
     Rotated {
+        family: case.token.family,
         generation: row.head.generation,
-        kid: row.head.kid,
+        kid: row.opaque.is_none().then_some(row.head.kid),
         expires_at: row.expires_at,
         idle_expires_at: row.idle_expires_at,
     }
@@ -252,11 +324,11 @@ pub(crate) fn rotate<T: Tables, R: Replies>(
     wish: &Rotate,
 ) -> Result<Reply, TablesError> {
     let shown = Presentation { wish, request, now: turn.now };
-    let (mut loaded, verdict) = decide(turn.tables, id, tenant, &shown)?;
-    if let Some(loaded) = &mut loaded {
-        carry_out(turn, id, tenant, &shown, loaded, &verdict);
+    let (mut case, verdict) = decide(turn.tables, id, tenant, &shown)?;
+    if let Some(case) = &mut case {
+        carry_out(turn, id, tenant, &shown, case, &verdict)?;
     }
-    Ok(answer(loaded.as_ref(), verdict, |outcome| turn.reply(outcome)))
+    Ok(answer(case.as_ref(), verdict, |outcome| turn.reply(outcome)))
 }
 
 /// What a verdict changes, and tells those who watch.
@@ -265,19 +337,20 @@ fn carry_out<T: Tables, R: Replies>(
     id: &TenantId,
     tenant: &Tenant,
     shown: &Presentation<'_>,
-    loaded: &mut Loaded,
+    case: &mut Case,
     verdict: &Verdict,
-) {
-    let family = Some(shown.wish.token.family);
+) -> Result<(), TablesError> {
+    let (family, presented) = (Some(case.token.family), case.token.generation);
     match verdict {
-        Verdict::Rotate => advance(turn, tenant, shown, loaded),
+        Verdict::Rotate => advance(turn, id, tenant, shown, case)?,
+        Verdict::Adopt(_) => adopt(turn, id, shown, case)?,
         Verdict::ClientMismatch => {
             let presented = shown.wish.client.clone();
             turn.event(id, family, EventKind::ClientMismatch { presented });
         }
         Verdict::BindingMismatch => turn.event(id, family, EventKind::BindingMismatch),
         Verdict::Integrity => {
-            let (presented, head) = (shown.wish.token.generation, loaded.row.head.generation);
+            let head = case.loaded.row.head.generation;
             turn.event(id, family, EventKind::Integrity { presented, head });
         }
         Verdict::Superseded { older_than_ring: true } => {
@@ -292,23 +365,27 @@ fn carry_out<T: Tables, R: Replies>(
                     at: turn.now,
                     reason: None,
                 };
-                super::revoke::kill(turn, id, shown.wish.token.family, loaded, by);
+                super::revoke::kill(turn, id, case.token.family, &mut case.loaded, by);
             }
         }
         Verdict::Refused(_)
         | Verdict::RateLimited { .. }
-        | Verdict::Replay(_)
+        | Verdict::Replay(..)
+        | Verdict::Adopted { .. }
         | Verdict::Superseded { older_than_ring: false } => {}
     }
+    Ok(())
 }
 
 /// Row 6: the head becomes the newest predecessor, and the successor the head.
 fn advance<T: Tables, R: Replies>(
     turn: &mut Turn<'_, T, R>,
+    id: &TenantId,
     tenant: &Tenant,
     shown: &Presentation<'_>,
-    loaded: &mut Loaded,
-) {
+    case: &mut Case,
+) -> Result<(), TablesError> {
+    let Case { loaded, token, .. } = case;
     let (row, now) = (&mut loaded.row, turn.now);
     assert_eq!(loaded.revoked, None, "a dead family can't rotate");
     let before = row.head.generation;
@@ -317,11 +394,11 @@ fn advance<T: Tables, R: Replies>(
     }
     let request = shown.request.id;
     row.ring.truncate(limits::RING_LEN - 1);
-    row.ring.insert(0, Spent { digest: row.head.digest, request, rotated_at: now });
+    row.ring.insert(0, Spent { digest: token.digest, request, rotated_at: now });
     row.head = super::row::Head {
         generation: before.next(),
         digest: shown.wish.successor,
-        kid: tenant.kid,
+        kid: if row.opaque.is_some() { opaque::NO_KEY } else { tenant.kid },
         position: turn.position,
         made_at: now,
         confirmed_at: None,
@@ -332,9 +409,32 @@ fn advance<T: Tables, R: Replies>(
         row.ip = shown.wish.origin.ip.clone();
     }
     assert!(row.head.generation > before, "generations only grow");
+    if row.opaque.is_some() {
+        opaque::follow(turn, id, token.family, row)?;
+    }
     row.check();
     let key = std::mem::take(&mut loaded.key);
     turn.put(key, Some(&loaded.bytes), encode(row));
+    Ok(())
+}
+
+/// Row 8: the loser's own successor stands for the head, until the head is rotated.
+fn adopt<T: Tables, R: Replies>(
+    turn: &mut Turn<'_, T, R>,
+    id: &TenantId,
+    shown: &Presentation<'_>,
+    case: &mut Case,
+) -> Result<(), TablesError> {
+    let Case { loaded, token, .. } = case;
+    assert_eq!(loaded.revoked, None, "nothing of a dead family is adopted");
+    let (family, head) = (token.family, loaded.row.head.generation);
+    opaque::remember(turn, id, family, loaded.row.created, head, shown.wish.successor)?;
+    let chain = loaded.row.opaque.as_mut().expect("native tokens are never adopted");
+    chain.aliases += 1;
+    loaded.row.check();
+    let key = std::mem::take(&mut loaded.key);
+    turn.put(key, Some(&loaded.bytes), encode(&loaded.row));
+    Ok(())
 }
 
 /// Whether a verdict must be decided again by an entry of the log: it changes rows or is told to
@@ -345,11 +445,13 @@ pub(crate) fn needs_entry(verdict: &Verdict) -> bool {
         | Verdict::BindingMismatch
         | Verdict::Integrity
         | Verdict::Rotate
+        | Verdict::Adopt(_)
         | Verdict::Superseded { older_than_ring: true }
         | Verdict::Reuse(_) => true,
         Verdict::Refused(_)
         | Verdict::RateLimited { .. }
-        | Verdict::Replay(_)
+        | Verdict::Replay(..)
+        | Verdict::Adopted { .. }
         | Verdict::Superseded { older_than_ring: false } => false,
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct FamilyRow {
     pub(crate) dead: Option<RevokedBy>,
     /// Its own suspension; those of its roots are looked up.
     pub(crate) suspended: Option<Suspended>,
+    /// What only a family of opaque tokens has.
+    pub(crate) opaque: Option<Chain>,
     /// Counts updates, not rotations.
     pub(crate) version: u64,
     pub(crate) subject: SubjectId,
@@ -61,12 +63,23 @@ pub(crate) struct FamilyRow {
     pub(crate) payload: Bytes,
 }
 
+/// How much of a chain of opaque tokens is known beside the head and the ring.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Chain {
+    /// Generations behind the head. The tenant's when the family was created.
+    pub(crate) ancestors_max: u32,
+    /// Tokens that stand for the head beside its own.
+    pub(crate) aliases: u16,
+    /// Those that stood for its predecessor.
+    pub(crate) spent_aliases: u16,
+}
+
 /// The newest token.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Head {
     pub(crate) generation: Generation,
     pub(crate) digest: SecretDigest,
-    /// Key of its mac.
+    /// Key of its mac; [`super::opaque::NO_KEY`] if it has none.
     pub(crate) kid: Kid,
     /// Position that made it.
     pub(crate) position: Position,
@@ -74,13 +87,15 @@ pub(crate) struct Head {
     pub(crate) made_at: UnixMs,
     /// When `Touch` confirmed that it arrived.
     pub(crate) confirmed_at: Option<UnixMs>,
-    /// Itself, sealed for the holder of its predecessor. Erased when it can't be asked for.
+    /// Itself, sealed for the holder of the token that was rotated; empty if the caller gave no
+    /// seal. Erased when it can't be asked for.
     pub(crate) seal: Option<Bytes>,
 }
 
 /// A predecessor of the head.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Spent {
+    /// Of the token that was presented: an alias, perhaps, of its generation.
     pub(crate) digest: SecretDigest,
     /// The request that rotated it away.
     pub(crate) request: RequestId,
@@ -111,6 +126,8 @@ impl FamilyRow {
         assert!(self.origin <= self.created, "an origin can't come after what it made");
         assert!(self.authenticated_at.is_none_or(|at| self.origin <= at), "an origin is oldest");
         assert!(self.head.seal.is_none() || !self.ring.is_empty(), "a seal for nobody");
+        let aliases = self.opaque.as_ref().map_or(0, |chain| chain.aliases);
+        assert!(aliases <= limits::ALIASES_MAX, "more aliases than may be");
     }
 
     /// What it hangs on.
@@ -127,18 +144,20 @@ impl FamilyRow {
         }
     }
 
-    /// Where `token` is in the chain. Digests are compared in constant time.
+    /// Where `token` is in the chain. Digests are compared in constant time. An opaque token was
+    /// found by its digest, which is one of its generation's.
     pub(crate) fn place(&self, token: &PresentedToken) -> Place {
+        let known = self.opaque.is_some();
         let Some(gap) = self.head.generation.0.checked_sub(token.generation.0) else {
             return Place::Foreign;
         };
-        let Some(known) = gap.checked_sub(1) else {
-            let genuine = token.digest == self.head.digest;
+        let Some(behind) = gap.checked_sub(1) else {
+            let genuine = known || token.digest == self.head.digest;
             return if genuine { Place::Head } else { Place::Foreign };
         };
-        match usize::try_from(known).ok().and_then(|at| Some((at, self.ring.get(at)?))) {
+        match usize::try_from(behind).ok().and_then(|at| Some((at, self.ring.get(at)?))) {
             None => Place::Older,
-            Some((at, spent)) if spent.digest == token.digest => Place::Ring(at),
+            Some((at, spent)) if known || spent.digest == token.digest => Place::Ring(at),
             Some(_) => Place::Foreign,
         }
     }

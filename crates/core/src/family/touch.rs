@@ -14,7 +14,7 @@ use crate::tables::{Tables, TablesError};
 use crate::tenant::Tenant;
 use crate::turn::Turn;
 
-use super::Place;
+use super::{Place, opaque};
 
 pub(crate) fn touch<T: Tables, R: Replies>(
     turn: &mut Turn<'_, T, R>,
@@ -23,18 +23,17 @@ pub(crate) fn touch<T: Tables, R: Replies>(
     request: RequestName,
     wish: &Touch,
 ) -> Result<Result<Done, Refusal>, TablesError> {
-    let family = wish.token.family;
-    let loaded = super::load(turn.tables, id, tenant, family, turn.now)?;
-    let Some(mut loaded) = loaded else { return Ok(Err(Refusal::NotFound)) };
+    let found = opaque::resolve(turn.tables, id, tenant, &wish.token, turn.now)?;
+    let Some((token, mut loaded)) = found else { return Ok(Err(Refusal::NotFound)) };
     let at = turn.now.minus(request.age);
     if let Some(refusal) = loaded.standing(turn.now, at).refusal() {
         return Ok(Err(refusal));
     }
     let head = loaded.row.head.generation;
-    match loaded.row.place(&wish.token) {
+    match loaded.row.place(&token) {
         Place::Foreign => {
-            let presented = wish.token.generation;
-            turn.event(id, Some(family), EventKind::Integrity { presented, head });
+            let presented = token.generation;
+            turn.event(id, Some(token.family), EventKind::Integrity { presented, head });
             Ok(Err(Refusal::Integrity { head }))
         }
         Place::Ring(_) | Place::Older => Ok(Ok(Done::Superseded { head })),

@@ -14,6 +14,7 @@ pub(crate) fn view(family: FamilyId, loaded: Loaded, now: UnixMs) -> FamilyView 
         client: row.client,
         device: row.device,
         session: row.session,
+        opaque: row.opaque.is_some(),
         binding: row.binding,
         ip: row.ip,
         attributes: row.attributes,

@@ -4,8 +4,11 @@
 //! clock +5s                                  time passes
 //! tenant acme burst=2 rate=1 shadow=on       everything after is about this tenant
 //! in acme                                    go back to a tenant
-//! create f subject=alice client=web          a family; its first token is f.0
+//! create f subject=alice client=web          a family; its first token is f.0; `opaque=yes`
 //! rotate f.0 id=a age=5s client=web          its successor is f.1; `secret=` forges another
+//! rotate f.0 mint=x losers=adopt seal=no     opaque: the successor's text is x; see `secret=`
+//! crowd f.0 16                               sixteen losers who want to be adopted
+//! spin f.0 16                                sixteen rotations, one after the other
 //! touch f.1 · update f · revoke f · revoke-token f.0 · cut subject=alice · sweep 10
 //! reauthenticate alice                       what was authenticated before is dead
 //! session s subject=alice · touch-session s · end s · create f session=s
@@ -31,7 +34,7 @@ mod records;
 mod sessions;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -103,9 +106,13 @@ pub struct Story {
     tenant: TenantId,
     /// Digests of tokens, as they were answered.
     tokens: BTreeMap<(String, u64), SecretDigest>,
+    /// Families whose tokens are opaque.
+    opaque: BTreeSet<String>,
     requests: u64,
     /// The listing of records that `more` goes on with.
     listing: Option<records::Listing>,
+    /// Losers that were told of as a crowd.
+    crowded: u64,
 }
 
 impl Default for Story {
@@ -119,8 +126,10 @@ impl Default for Story {
             leased: DurationMs(0),
             tenant: TenantId::new("nobody").unwrap(),
             tokens: BTreeMap::new(),
+            opaque: BTreeSet::new(),
             requests: 0,
             listing: None,
+            crowded: 0,
         }
     }
 }
@@ -129,6 +138,12 @@ impl Story {
     /// Does one line of the story.
     pub fn tell(&mut self, line: &str) -> String {
         let mut out = String::new();
+        if let Some(spin) = line.strip_prefix("spin ") {
+            return self.spin(spin);
+        }
+        if let Some(crowd) = line.strip_prefix("crowd ") {
+            return self.crowd(crowd);
+        }
         let mut commands = Vec::new();
         for part in line.split(" ; ") {
             let words = Words::new(part);
@@ -143,6 +158,29 @@ impl Story {
         out
     }
 
+    /// `spin f.0 16`: as many rotations, each of the token before. The last answer tells.
+    fn spin(&mut self, line: &str) -> String {
+        let (token, times) = line.split_once(' ').expect("a token, and how many rotations");
+        let (family, first) = token.split_once('.').expect("family.generation");
+        let (first, times): (u64, u64) = (first.parse().unwrap(), times.parse().unwrap());
+        let rotations = first..first + times;
+        rotations
+            .map(|generation| self.tell(&format!("rotate {family}.{generation}")))
+            .last()
+            .unwrap()
+    }
+
+    /// `crowd f.0 16`: as many losers with successors of their own, `crowd-0` and so on. The last
+    /// answer tells.
+    fn crowd(&mut self, line: &str) -> String {
+        let (token, times) = line.split_once(' ').expect("a token, and how many losers");
+        let from = self.crowded;
+        self.crowded += times.parse::<u64>().unwrap();
+        let losers = from..self.crowded;
+        let tell = |n| self.tell(&format!("rotate {token} mint=crowd-{n} losers=adopt"));
+        losers.map(tell).last().unwrap()
+    }
+
     /// What changes nothing.
     fn look(&mut self, words: &Words) -> Option<String> {
         let mut out = String::new();
@@ -155,9 +193,13 @@ impl Story {
             }
             "in" => self.tenant = TenantId::new(words.noun()).unwrap(),
             "show" => {
-                let family = FamilyId(named(words.noun()));
-                let view = read::family(&self.tables, self.now, &self.tenant, family).unwrap();
-                words::family(&mut out, view);
+                let (tables, tenant) = (&self.tables, &self.tenant);
+                let view = if words.noun().contains('.') {
+                    read::family_of(tables, self.now, tenant, &self.token(words))
+                } else {
+                    read::family(tables, self.now, tenant, FamilyId(named(words.noun())))
+                };
+                words::family(&mut out, view.unwrap());
             }
             "validate" => {
                 let token = self.token(words);
@@ -211,6 +253,7 @@ impl Story {
             subject: words.get("subject").map(|name| SubjectId::new(name).unwrap()),
             client: words.get("client").map(|name| ClientId::new(name).unwrap()),
             device: words.get("device").map(|name| DeviceId::new(name).unwrap()),
+            session: words.get("session").map(|name| SessionId::new(name).unwrap()),
             attributes: words.attributes().unwrap_or_default(),
             include_dead: words.get("dead").is_some(),
         };
@@ -264,6 +307,7 @@ impl Story {
             0x4c => "waiters",
             0x4d => "results",
             0x50 => "leases due",
+            0x45 => "ancestors",
             0x44 if *roster => "rosters",
             0x44 => "index",
             0x43 => "sessions",
@@ -321,8 +365,15 @@ impl Story {
             "create" => Operation::CreateFamily(Box::new(self.create(words))),
             "rotate" => Operation::Rotate(Box::new(Rotate {
                 token: self.token(words),
-                successor: SecretDigest(named(&format!("{request:?} of {}", words.noun()))),
-                seal: Bytes::from(format!("seal of {}", words.noun())),
+                successor: SecretDigest(match words.get("mint") {
+                    Some(text) => named(text),
+                    None => named(&format!("{request:?} of {}", words.noun())),
+                }),
+                seal: match words.get("seal") {
+                    None => Bytes::from(format!("seal of {}", words.noun())),
+                    Some(_) => Bytes::new(),
+                },
+                losers: words.get("losers").map_or(Losers::Replay, |_| Losers::Adopt),
                 client: client.unwrap_or_else(web),
                 binding: binding(words),
                 origin: Origin { device, ip: words.get("ip").map(Arc::from) },
@@ -381,11 +432,20 @@ impl Story {
 
     fn create(&mut self, words: &Words) -> CreateFamily {
         let name = words.noun().to_owned();
-        let digest = SecretDigest(named(&format!("first of {name}")));
+        if words.get("again").is_some() {
+            self.tokens.retain(|(known, _), _| *known != name);
+        }
+        let first = format!("first of {name}");
+        let digest = SecretDigest(named(words.get("mint").unwrap_or(&first)));
         self.tokens.entry((name.clone(), 0)).or_insert(digest);
+        let opaque = words.get("opaque").is_some();
+        if opaque {
+            self.opaque.insert(name.clone());
+        }
         CreateFamily {
             family: FamilyId(named(&name)),
             digest,
+            opaque,
             subject: SubjectId::new(words.get("subject").unwrap_or("alice")).unwrap(),
             client: ClientId::new(words.get("client").unwrap_or("web")).unwrap(),
             device: words.get("device").map(|name| DeviceId::new(name).unwrap()),
@@ -404,7 +464,7 @@ impl Story {
     }
 
     /// A token by its name, `family.generation`; with `secret=`, another under the same name.
-    fn token(&self, words: &Words) -> PresentedToken {
+    fn token(&self, words: &Words) -> Presented {
         let (family, generation) = words.noun().split_once('.').expect("family.generation");
         let generation: u64 = generation.parse().unwrap();
         let known = self.tokens.get(&(family.to_owned(), generation)).copied();
@@ -412,12 +472,15 @@ impl Story {
             Some(secret) => SecretDigest(named(secret)),
             None => known.unwrap_or(SecretDigest(named("never made"))),
         };
-        PresentedToken {
+        if self.opaque.contains(family) && words.get("native").is_none() {
+            return Presented::Opaque(digest);
+        }
+        Presented::Native(PresentedToken {
             kid: Kid(words.number("kid").unwrap_or(1) as u16),
             family: FamilyId(named(family)),
             generation: Generation(generation),
             digest,
-        }
+        })
     }
 
     /// Puts commands into one entry, and checks what must hold of every entry.

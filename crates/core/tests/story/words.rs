@@ -92,6 +92,7 @@ impl Words {
             rotations_per_s: number("rate"),
             shadow: self.get("shadow").map(|value| value == "on"),
             families_max_soft: self.number("quota"),
+            ancestors_max: number("ancestors"),
         }
     }
 }
@@ -148,7 +149,8 @@ fn done(out: &mut String, done: &Done) {
     }
     match done {
         Done::FamilyCreated(created) => {
-            let ends = (instant(created.expires_at), instant(created.idle_expires_at));
+            let first = &created.first;
+            let ends = (instant(first.expires_at), instant(first.idle_expires_at));
             write!(out, "created, ends {}, idle {}", ends.0, ends.1).unwrap();
             if !created.evicted.is_empty() {
                 write!(out, ", evicted {}", created.evicted.len()).unwrap();
@@ -161,8 +163,12 @@ fn done(out: &mut String, done: &Done) {
         }
         Done::Replayed(replayed) => {
             let seal = String::from_utf8_lossy(&replayed.seal);
-            write!(out, "replayed, {seal}: ").unwrap();
+            write!(out, "replayed, {seal}{}: ", elsewhere(replayed.whence)).unwrap();
             rotation(out, &replayed.rotated)
+        }
+        Done::Adopted(adopted) => {
+            write!(out, "adopted{}: ", elsewhere(adopted.whence)).unwrap();
+            rotation(out, &adopted.rotated)
         }
         Done::Superseded { head } => writeln!(out, "superseded by generation {}", head.0),
         Done::TenantSet { version } => writeln!(out, "set, version {version}"),
@@ -182,9 +188,14 @@ fn done(out: &mut String, done: &Done) {
     .unwrap();
 }
 
+fn elsewhere(whence: Whence) -> &'static str {
+    if whence.is_elsewhere() { ", elsewhere" } else { "" }
+}
+
 fn rotation(out: &mut String, rotated: &Rotated) -> std::fmt::Result {
-    let (generation, kid) = (rotated.generation.0, rotated.kid.0);
-    writeln!(out, "generation {generation}, key {kid}, idle {}", instant(rotated.idle_expires_at))
+    let (generation, idle) = (rotated.generation.0, instant(rotated.idle_expires_at));
+    let key = rotated.kid.map(|kid| format!(", key {}", kid.0)).unwrap_or_default();
+    writeln!(out, "generation {generation}{key}, idle {idle}")
 }
 
 pub fn refusal(out: &mut String, refusal: &Refusal) {
@@ -205,6 +216,7 @@ pub fn refusal(out: &mut String, refusal: &Refusal) {
             writeln!(out, "RATE_LIMITED: retry after {}", short_span(*retry_after))
         }
         Refusal::Spent { head } => writeln!(out, "SPENT: head is {}", head.0),
+        Refusal::DigestInUse => writeln!(out, "DIGEST_IN_USE"),
         Refusal::CapReached { max } => writeln!(out, "CAP_REACHED: {max}"),
         Refusal::VersionMismatch { version } => writeln!(out, "VERSION_MISMATCH: is {version}"),
         Refusal::LimitReached { limit, max } => writeln!(out, "LIMIT_REACHED: {limit}={max}"),

@@ -42,6 +42,7 @@ impl World {
                     subject: subject.clone().filter(|_| roots & 1 != 0),
                     client: client.clone().filter(|_| roots & 2 != 0),
                     device: device.clone().filter(|_| roots & 4 != 0),
+                    session: None,
                     attributes: Vec::new(),
                     include_dead: who == 0,
                 };

@@ -3,6 +3,7 @@
 mod access;
 mod listing;
 mod locks;
+mod promises;
 mod records;
 mod sessions;
 mod steps;
@@ -11,7 +12,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use jeton_core::access::{Access, AccessClaims, Basis, Denied};
 use jeton_core::codec;
 use jeton_core::command::*;
 use jeton_core::digest::row_digest;
@@ -58,6 +58,17 @@ pub fn kind(reply: &Reply) -> String {
     words.by_ref().take(2).collect::<Vec<_>>().join(" ")
 }
 
+/// A reply without what tells native tokens from opaque ones.
+pub fn kindless(mut reply: Reply) -> Reply {
+    match &mut reply.outcome {
+        Ok(Done::FamilyCreated(created)) => created.first.kid = None,
+        Ok(Done::Rotated(rotated)) => rotated.kid = None,
+        Ok(Done::Replayed(replayed)) => replayed.rotated.kid = None,
+        _ => {}
+    }
+    reply
+}
+
 /// The digest of all rows, computed anew.
 pub fn digest(tables: &MemTables) -> u128 {
     tables.rows().map(|(key, value)| row_digest(key, value)).fold(0, u128::wrapping_add)
@@ -73,6 +84,9 @@ struct Known {
     tokens: Vec<SecretDigest>,
     /// Position of the newest of them: what an access token would name.
     minted: Position,
+    opaque: bool,
+    /// Digests that were adopted, with their generation, newest last.
+    aliases: Vec<(u64, SecretDigest)>,
     /// Position of whatever killed it first.
     dead: Option<Position>,
     /// The session that it is bound to.
@@ -89,6 +103,8 @@ pub struct World {
     pub said: Answers,
     now: UnixMs,
     known: BTreeMap<(u8, FamilyId), Known>,
+    /// Whether all families are of one kind, and only tokens that were handed out are shown.
+    all_opaque: Option<bool>,
     requests: u64,
     /// Lease time that has passed since the last entry.
     leased: DurationMs,
@@ -108,6 +124,7 @@ impl Default for World {
             said: Answers::default(),
             now: T0,
             known: BTreeMap::new(),
+            all_opaque: None,
             requests: 0,
             leased: DurationMs(0),
             locks: locks::Locks::default(),
@@ -116,7 +133,7 @@ impl Default for World {
             sessions: Sessions::default(),
         };
         for tenant in 0..2 {
-            let settings = TenantSettings { rotations_per_s: 0, ..TenantSettings::default() };
+            let settings = TenantSettings { rotations_per_s: 0, ..settings() };
             let key = KeyMaterial([tenant; 32]);
             let operation = Operation::CreateTenant(CreateTenant { settings, key });
             let command = world.command(&Step { tenant, ..Step::calm() }, operation);
@@ -124,6 +141,11 @@ impl Default for World {
         }
         world
     }
+}
+
+/// So that chains of opaque tokens come to their end.
+fn settings() -> TenantSettings {
+    TenantSettings { ancestors_max: limits::ANCESTORS_MIN, ..TenantSettings::default() }
 }
 
 fn tenant_id(tenant: u8) -> TenantId {
@@ -134,7 +156,17 @@ fn name(prefix: &str, who: u8, shift: u32) -> String {
     format!("{prefix}{}", (who >> shift) % 2)
 }
 
+fn ahead(token: &mut Presented, generation: u64) {
+    let Presented::Native(token) = token else { return };
+    token.generation = Generation(generation);
+}
+
 impl World {
+    /// A world whose families all have tokens of one kind, and where nobody forges any.
+    pub fn of_kind(opaque: bool) -> Self {
+        Self { all_opaque: Some(opaque), ..Self::default() }
+    }
+
     fn command(&mut self, step: &Step, operation: Operation) -> Command {
         self.requests += 1;
         let mut id = [0; 16];
@@ -179,19 +211,30 @@ impl World {
         (alive || step.back % 16 == 15).then_some(session)
     }
 
-    fn token(&self, step: &Step) -> PresentedToken {
+    fn token(&self, step: &Step) -> Presented {
         let family = self.family_id(step);
         let known = self.known.get(&(step.tenant, family));
         let tokens = known.map_or(&[][..], |known| &known.tokens);
         // 0 back is the head; as many as there are is one beyond it.
         let len = tokens.len() as u64;
-        let generation = (2 * len - u64::from(step.back) % (len + 1)) % (len + 1);
+        let mut generation = (2 * len - u64::from(step.back) % (len + 1)) % (len + 1);
+        if self.all_opaque.is_some() {
+            generation = generation.min(len.saturating_sub(1));
+        }
         let at = generation as usize;
         let mut digest = tokens.get(at).copied().unwrap_or(SecretDigest([0xee; 16]));
-        if step.who == 0xff {
+        let alias = known.and_then(|known| known.aliases.last());
+        if let (0, Some((of, alias)), None) = (step.back % 3, alias, self.all_opaque) {
+            (generation, digest) = (*of, *alias);
+        }
+        if step.who == 0xff && self.all_opaque.is_none() {
             digest.0[0] ^= 1;
         }
-        PresentedToken { kid: Kid(1), family, generation: Generation(generation), digest }
+        if known.map_or(self.all_opaque == Some(true), |known| known.opaque) {
+            return Presented::Opaque(digest);
+        }
+        let generation = Generation(generation);
+        Presented::Native(PresentedToken { kid: Kid(1), family, generation, digest })
     }
 
     fn operation(&mut self, step: &Step) -> Operation {
@@ -219,7 +262,7 @@ impl World {
                     shadow: (step.back & 2 == 0).then_some(step.who & 2 != 0),
                     ..SettingsChange::default()
                 };
-                let settings = changes.over(&TenantSettings::default());
+                let settings = changes.over(&settings());
                 let known = read::tenant(&self.tables, &tenant_id(step.tenant)).unwrap().unwrap();
                 let version = (step.back & 4 == 0).then_some(known.version);
                 match step.what {
@@ -236,6 +279,7 @@ impl World {
             What::Create => Operation::CreateFamily(Box::new(CreateFamily {
                 family,
                 digest,
+                opaque: self.all_opaque.unwrap_or(step.back & 8 != 0),
                 subject,
                 client,
                 device: (step.who & 32 != 0).then_some(device),
@@ -256,6 +300,12 @@ impl World {
                 token: self.token(step),
                 successor: digest,
                 seal: Bytes::from(fresh.to_vec()),
+                losers: match self.token(step) {
+                    Presented::Opaque(_) if step.pause % 2 == 1 && self.all_opaque.is_none() => {
+                        Losers::Adopt
+                    }
+                    _ => Losers::Replay,
+                },
                 client,
                 binding,
                 origin: Origin { device: Some(device), ip },
@@ -380,97 +430,6 @@ impl World {
         self.locks.check_entry(&entry, said, meta);
     }
 
-    /// The promises of semantics §1, from what was said and nothing else.
-    fn check_reply(&mut self, step: &Step, command: &Command, reply: &Reply) {
-        let key = (step.tenant, self.family_id(step));
-        let position = self.machine.meta().position;
-        match (&command.operation, &reply.outcome) {
-            (Operation::CreateFamily(wish), Ok(_)) if reply.position == position => {
-                let of_session = self.origin_of(step.tenant, wish.session.as_ref());
-                let authenticated_at = wish.authenticated_at.into_iter().chain(of_session).min();
-                let origin = authenticated_at.unwrap_or(position);
-                let device = wish.device.as_ref().map(ToString::to_string);
-                let who = (wish.subject.to_string(), wish.client.to_string(), device);
-                let (tokens, session) = (vec![wish.digest], wish.session.clone());
-                self.check_cap(step.tenant, wish, reply);
-                let (minted, dead) = (position, None);
-                let known = Known { origin, who, tokens, minted, dead, session, authenticated_at };
-                self.known.insert(key, known);
-            }
-            (Operation::RevokeAccessToken(wish), Ok(Done::Revoked { .. }))
-                if reply.position == position =>
-            {
-                let (jti, client) = (Some(wish.jti.clone()), Some(wish.client.clone()));
-                let access = self.access(key.0, AccessClaims { jti, client, ..Default::default() });
-                assert!(matches!(access, Access::Denied(by) if by.basis == Basis::Jti));
-            }
-            (Operation::RevokeWhere(wish), Ok(_)) if reply.position == position => {
-                self.cut(step.tenant, wish, position);
-            }
-            (Operation::RevokeFamily(_) | Operation::RevokeToken(_), Ok(Done::Revoked { .. }))
-            | (_, Err(Refusal::Reused(Reuse { revoked: true, .. }))) => {
-                let known = self.known.get_mut(&key).unwrap();
-                known.dead = known.dead.or(Some(position));
-            }
-            (Operation::Rotate(wish), Ok(Done::Rotated(rotated))) => {
-                let known = self.known.get_mut(&key).unwrap();
-                assert_eq!(known.dead, None, "nothing succeeds after a revocation");
-                assert_eq!(rotated.generation.0, known.tokens.len() as u64, "one chain");
-                known.tokens.push(wish.successor);
-                known.minted = position;
-            }
-            (Operation::Rotate(_), Ok(Done::Replayed(replayed))) => {
-                let known = &self.known[&key];
-                assert_eq!(known.dead, None, "nothing succeeds after a revocation");
-                let generation = replayed.rotated.generation.0 as usize;
-                assert_eq!(known.tokens[generation], replayed.successor, "one successor");
-                assert_eq!(replayed.seal, replayed.successor.0[..], "its own seal");
-            }
-            (Operation::Rotate(_) | Operation::Touch(_), Ok(_)) => {
-                assert_eq!(self.known[&key].dead, None, "nothing succeeds after a revocation");
-            }
-            (Operation::UpdateFamily(_), Ok(_)) => {
-                assert_eq!(self.known[&key].dead, None, "nothing succeeds after a revocation");
-            }
-            _ => {}
-        }
-        let tenant = tenant_id(step.tenant);
-        for (family, known) in self.known.range((step.tenant, FamilyId([0; 16]))..) {
-            let dead = family.0 == step.tenant && known.dead.is_some();
-            let view = read::family(&self.tables, self.now, &tenant, family.1).unwrap();
-            let alive = view.is_ok_and(|view| view.dead.is_none());
-            assert!(!(dead && alive), "what was revoked stays so");
-            if family.0 == step.tenant {
-                let access = self.access(step.tenant, known.claims(Some(family.1)));
-                let seen = read::family(&self.tables, self.now, &tenant, family.1).unwrap();
-                // What ended by the clock ends no access token before its time.
-                let revoked = |by: &RevokedBy| by.position != Position(0);
-                let told = matches!(seen.map(|view| view.dead),
-                    Ok(Some(Refusal::Revoked(by) | Refusal::Suspended(by))) if revoked(&by));
-                let anew = |by: Denied| by.cause == RevocationCause::Reauthentication;
-                let older = matches!(access, Access::Denied(by) if anew(by));
-                let spared = access == Access::Active || !alive || older;
-                assert!(spared, "what lives is denied: {access:?}");
-                assert!(!told || access != Access::Active, "access ends with the family");
-            }
-        }
-        self.check_sessions(step, command, reply);
-    }
-
-    fn cut(&mut self, tenant: u8, wish: &RevokeWhere, position: Position) {
-        for ((_, _), known) in self.known.iter_mut().filter(|((of, _), _)| *of == tenant) {
-            let (subject, client, device) = &known.who;
-            let hit = wish.subject.as_ref().is_none_or(|name| name.as_str() == subject)
-                && wish.client.as_ref().is_none_or(|name| name.as_str() == client)
-                && wish.device.as_ref().is_none_or(|name| Some(name.as_str()) == device.as_deref())
-                && wish.session.as_ref().is_none_or(|name| known.session.as_ref() == Some(name));
-            if hit && known.origin < position {
-                known.dead = known.dead.or(Some(position));
-            }
-        }
-        self.cut_where(tenant, wish, position);
-    }
-
     /// All that reads show.
     pub fn views(&self) -> Vec<Result<FamilyView, Refusal>> {
         let known = self.known.keys();
@@ -514,8 +473,8 @@ impl World {
             let step = Step { what, back: generation as u8, ..Step::calm() };
             let mut operation = self.operation(&step);
             match &mut operation {
-                Operation::Rotate(wish) => wish.token.generation = Generation(generation),
-                Operation::Touch(wish) => wish.token.generation = Generation(generation),
+                Operation::Rotate(wish) => ahead(&mut wish.token, generation),
+                Operation::Touch(wish) => ahead(&mut wish.token, generation),
                 Operation::CreateFamily(wish) => {
                     wish.lifetime = Some(DurationMs(generation));
                     wish.idle = Some(DurationMs(generation));

@@ -53,6 +53,11 @@ pub enum What {
 }
 
 impl Step {
+    /// Whether it means the same for tokens of both kinds: opaque ones have no key to leak.
+    pub fn is_of_both_kinds(&self) -> bool {
+        !matches!(self.what, What::Compromise)
+    }
+
     /// A tenant without a rotation limit and a family in it, when nothing else happens.
     pub fn calm() -> Self {
         let (what, tenant, family, who) = (What::Create, 0, 0, 0);

@@ -194,6 +194,7 @@ impl Family {
         command(Operation::CreateFamily(Box::new(CreateFamily {
             family: self.id,
             digest: self.head.digest,
+            opaque: false,
             subject: SubjectId::new("alice").unwrap(),
             client: client(),
             device: None,
@@ -215,9 +216,10 @@ impl Family {
     pub fn rotate(&self) -> (Command, PresentedToken) {
         let successor = SecretDigest(random());
         let rotate = Operation::Rotate(Box::new(Rotate {
-            token: self.head,
+            token: self.head.into(),
             successor,
             seal: Bytes::from_static(b"sealed"),
+            losers: Default::default(),
             client: client(),
             binding: Default::default(),
             origin: Origin::default(),
@@ -261,7 +263,7 @@ pub async fn new_family(node: &Node) -> Family {
     let mut family = Family::new();
     let reply = done(node, family.create()).await;
     let Ok(Done::FamilyCreated(created)) = reply.outcome else { panic!("{reply:?}") };
-    family.head.kid = created.kid;
+    family.head.kid = created.first.kid.expect("a native token");
     family
 }
 

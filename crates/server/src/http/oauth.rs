@@ -19,8 +19,9 @@ use std::sync::Arc;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
+use jeton_core::command::Presented;
 use jeton_core::ids::TenantId;
-use jeton_core::token::{NativeToken, tenant_tag};
+use jeton_core::token::{NativeToken, PREFIX, opaque_digest, tenant_tag};
 use jeton_wire::pb::v1;
 use jeton_wire::{check, encode};
 use tokio::time::Instant;
@@ -120,16 +121,20 @@ async fn ask<'c>(
 }
 
 impl Asked<'_> {
-    /// The token of the form, as the store may see it; `None` if it is no native token of this
-    /// tenant, whatever else it is.
+    /// The token of the form, as the store may see it: native, or opaque if it has another form.
+    /// `None` if it can't be a token of this tenant.
     fn token(&self) -> Result<Option<v1::PresentedToken>, OAuthError> {
         let text = self.form.get("token").ok_or_else(|| OAuthError::missing("token"))?;
+        if !text.starts_with(PREFIX) {
+            let opaque = opaque_digest(text).map(Presented::Opaque);
+            return Ok(opaque.map(|opaque| encode::presented(&opaque, None)));
+        }
         let Ok(token) = NativeToken::parse(text) else { return Ok(None) };
         if token.tenant_tag != tenant_tag(&self.tenant) {
             return Ok(None);
         }
         let (presented, mac) = token.presented();
-        Ok(Some(encode::presented(&presented, &mac)))
+        Ok(Some(encode::presented(&presented.into(), Some(&mac))))
     }
 
     /// A call with what is left of the caller's time.

@@ -78,7 +78,8 @@ metrics! {
     /// Failures are not among them: jeton_failures_total.
     Counter OPERATIONS = "jeton_operations_total", ["operation", "outcome"], "operations";
     /// Rotations that gave a token or named a newer one: `rotated`, `replayed` (the identical
-    /// successor of an earlier rotation) or `superseded`.
+    /// successor of an earlier rotation), `adopted` (the caller's own stands for it) or
+    /// `superseded`.
     Counter ROTATIONS = "jeton_rotations_total", ["outcome"], "rotations";
     /// Operations that failed at this node, by reason: docs/reference/requests.md explains each.
     Counter FAILURES = "jeton_failures_total", ["reason"], "operations";

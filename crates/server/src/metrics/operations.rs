@@ -75,6 +75,7 @@ pub(crate) struct Operations {
     cells: Vec<AtomicU64>,
     rotated: AtomicU64,
     replayed: AtomicU64,
+    adopted: AtomicU64,
     superseded: AtomicU64,
     failures: Tally,
 }
@@ -87,6 +88,7 @@ impl Default for Operations {
             cells,
             rotated: AtomicU64::default(),
             replayed: AtomicU64::default(),
+            adopted: AtomicU64::default(),
             superseded: AtomicU64::default(),
             failures: Tally::default(),
         }
@@ -116,6 +118,7 @@ impl Operations {
             let counter = match &rotated.outcome {
                 Some(Outcome::Rotated(_)) => &self.rotated,
                 Some(Outcome::Replayed(_)) => &self.replayed,
+                Some(Outcome::Adopted(_)) => &self.adopted,
                 Some(Outcome::Superseded(_)) => &self.superseded,
                 Some(Outcome::Refusal(_)) | None => return,
             };
@@ -138,6 +141,7 @@ impl Operations {
         for (outcome, counter) in [
             ("rotated", &self.rotated),
             ("replayed", &self.replayed),
+            ("adopted", &self.adopted),
             ("superseded", &self.superseded),
         ] {
             page.sample(&list::ROTATIONS, &[outcome], counter.load(Ordering::Relaxed));

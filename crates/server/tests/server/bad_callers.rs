@@ -36,7 +36,8 @@ async fn a_call_needs_a_deadline_that_has_not_passed() {
     told(&none, Code::InvalidArgument, "DEADLINE_MISSING", "deadline");
 
     // Nothing of it was executed.
-    let seen = v1::GetFamilyRequest { tenant: "acme".into(), family_id: id(1), consistency: None };
+    let seen =
+        v1::GetFamilyRequest { tenant: "acme".into(), family_id: id(1), ..Default::default() };
     let seen = tokens.get_family(soon(seen)).await.expect("an answer").into_inner();
     assert!(matches!(seen.outcome, Some(v1::get_family_response::Outcome::Refusal(_))));
     rig.stop().await;

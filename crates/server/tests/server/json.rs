@@ -37,7 +37,7 @@ async fn json_and_grpc_show_the_same_family() {
     let grpc = v1::GetFamilyRequest {
         tenant: TENANT.to_owned(),
         family_id: vec![1; 16].into(),
-        consistency: None,
+        ..Default::default()
     };
     let grpc = rig.tokens().get_family(soon(grpc)).await.expect("an answer").into_inner();
     let Some(v1::get_family_response::Outcome::Family(family)) = grpc.outcome else {

@@ -90,7 +90,7 @@ async fn a_mutation_that_comes_too_late_is_told_so_and_changes_nothing() {
     assert_eq!((after.position, after.last_log_index), (before.position, before.last_log_index));
     for number in 1..=6 {
         let family_id = id(number);
-        let seen = v1::GetFamilyRequest { tenant: "acme".into(), family_id, consistency: None };
+        let seen = v1::GetFamilyRequest { tenant: "acme".into(), family_id, ..Default::default() };
         let seen = rig.tokens().get_family(soon(seen)).await.expect("an answer").into_inner();
         assert!(matches!(seen.outcome, Some(v1::get_family_response::Outcome::Refusal(_))));
     }
@@ -115,7 +115,8 @@ async fn a_call_that_is_too_late_is_answered_before_its_body_has_come() {
 async fn a_read_that_comes_too_late_is_told_so() {
     let rig = Rig::start().await;
     let mut http2 = connect(&rig).await;
-    let get = v1::GetFamilyRequest { tenant: "acme".into(), family_id: id(1), consistency: None };
+    let get =
+        v1::GetFamilyRequest { tenant: "acme".into(), family_id: id(1), ..Default::default() };
     let path = "jeton.v1.TokenService/GetFamily";
     let (answer, _stream) = send(&rig, &mut http2, path, "1n", Some(&get));
     assert_expired(&told(answer).await, "1n");

@@ -65,6 +65,7 @@ fn get(tag: u64, level: Option<v1::consistency::Level>) -> v1::Operation {
         tenant: TENANT.into(),
         family_id: id(1),
         consistency: Some(v1::Consistency { level }),
+        ..Default::default()
     };
     operation(tag, Ask::GetFamily(request))
 }

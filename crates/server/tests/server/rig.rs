@@ -225,6 +225,7 @@ impl Holder {
             client: CLIENT.to_owned(),
             binding: None,
             origin: None,
+            ..Default::default()
         }
     }
 

@@ -244,6 +244,7 @@ async fn families_are_shown_at_the_freshness_that_was_asked_for() {
             tenant: TENANT.into(),
             family_id: id(1),
             consistency: Some(v1::Consistency { level }),
+            ..Default::default()
         };
         let response = rig.tokens().get_family(soon(request)).await.expect("an answer");
         let response = response.into_inner();

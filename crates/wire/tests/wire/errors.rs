@@ -122,6 +122,7 @@ fn an_undecodable_answer_is_not_blamed_on_the_caller() {
 fn messages_with_secrets_print_without_them() {
     let planted = || Bytes::from_static(b"planted-secret!!");
     let token = v1::PresentedToken {
+        opaque_digest: planted(),
         kid: 1,
         family_id: Bytes::from_static(&[7; 16]),
         generation: 2,

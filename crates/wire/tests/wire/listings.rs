@@ -38,11 +38,13 @@ fn what_is_wrong_with_a_listing_is_named() {
     assert_eq!(fields(|r| r.filter = None), "filter");
     assert_eq!(fields(|r| filter(r).subject = "x".repeat(257)), "filter.subject");
     assert_eq!(fields(|r| filter(r).client = "\n".into()), "filter.client");
+    assert_eq!(fields(|r| filter(r).session = "x".repeat(257)), "filter.session");
     assert_eq!(fields(|r| filter(r).device = "x".repeat(257)), "filter.device");
     assert_eq!(fields(|r| r.page_size = limits::PAGE_ROWS_MAX + 1), "page_size");
     let nothing = fields(|r| {
         filter(r).subject.clear();
         filter(r).client.clear();
+        filter(r).session.clear();
     });
     assert_eq!(nothing, "filter");
     let crowded = fields(|r| {

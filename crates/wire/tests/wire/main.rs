@@ -4,6 +4,7 @@ mod bad_requests;
 mod errors;
 mod hostile;
 mod listings;
+mod opaque;
 mod round_trips;
 mod samples;
 mod sessions;

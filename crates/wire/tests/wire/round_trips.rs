@@ -7,10 +7,10 @@ use jeton_core::access::{Access, Basis, Denied};
 use jeton_core::command::TenantSettings;
 use jeton_core::ids::{DurationMs, FamilyId, Generation, Kid, Mac, Position, UnixMs};
 use jeton_core::reply::{
-    Done, FamilyCreated, FamilyView, Refusal, Replayed, Reply, Reuse, ReuseClass, RevocationCause,
-    RevokedBy, Rotated, TenantView,
+    Adopted, Done, FamilyCreated, FamilyView, Refusal, Replayed, Reply, Reuse, ReuseClass,
+    RevocationCause, RevokedBy, Rotated, TenantView, Whence,
 };
-use jeton_wire::answer::{self, Answer, Issued, Revocation, RotateOutcome};
+use jeton_wire::answer::{self, Answer, Issued, MacKey, Revocation, RotateOutcome};
 use jeton_wire::decode::{self, Asked};
 use jeton_wire::pb::v1;
 use jeton_wire::reply::{self, Kind};
@@ -83,6 +83,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::SessionDead { by: Some(by(RevocationCause::Session)) },
         Refusal::Revoked(by(RevocationCause::Reauthentication)),
         Refusal::Suspended(by(RevocationCause::Suspension)),
+        Refusal::DigestInUse,
     ]
 }
 
@@ -124,16 +125,18 @@ fn every_refusal_arrives_on_every_operation() {
 #[test]
 fn rotations_arrive_with_mac_and_seal() {
     let mac = Mac([5; 16]);
+    let family = FamilyId([7; 16]);
     let rotated = Rotated {
+        family,
         generation: Generation(42),
-        kid: Kid(3),
+        kid: Some(Kid(3)),
         expires_at: UnixMs(1_000),
         idle_expires_at: UnixMs(900),
     };
     let token = Issued {
+        family,
         generation: Generation(42),
-        kid: Kid(3),
-        mac,
+        key: Some(MacKey { kid: Kid(3), mac }),
         expires_at: UnixMs(1_000),
         idle_expires_at: UnixMs(900),
     };
@@ -146,12 +149,25 @@ fn rotations_arrive_with_mac_and_seal() {
 
     let seal = Bytes::from_static(b"sealed");
     let successor = jeton_core::ids::SecretDigest([1; 16]);
-    let replayed = Done::Replayed(Replayed { rotated, successor, seal: seal.clone() });
+    let whence = Whence::default();
+    let replayed = Replayed { rotated: rotated.clone(), successor, seal: seal.clone(), whence };
+    let replayed = Done::Replayed(replayed);
     let Answer::Rotate(again) = answered(Kind::Rotate, Ok(replayed), Some(&mac)) else {
         panic!("a rotation is answered as one")
     };
     assert_eq!(again.outcome, Ok(RotateOutcome::Replayed { token, seal }));
     assert!(!format!("{again:?}").contains("sealed"), "seals are never printed");
+
+    // An opaque token has no mac, and must not be given one.
+    let opaque = Rotated { kid: None, ..rotated };
+    let adopted = Adopted { rotated: opaque.clone(), whence };
+    let Answer::Rotate(lost) = answered(Kind::Rotate, Ok(Done::Adopted(adopted)), None) else {
+        panic!("a rotation is answered as one")
+    };
+    assert_eq!(lost.outcome, Ok(RotateOutcome::Adopted(Issued { key: None, ..token })));
+    let outcome = Ok(Done::Rotated(opaque));
+    let reply = Reply { position: Position(99), at: UnixMs(1), outcome };
+    assert!(reply::mutation(Kind::Rotate, reply, Some(&mac)).is_err());
 
     let superseded = Done::Superseded { head: Generation(50) };
     let Answer::Rotate(late) = answered(Kind::Rotate, Ok(superseded), None) else {
@@ -163,9 +179,13 @@ fn rotations_arrive_with_mac_and_seal() {
 #[test]
 fn the_other_mutations_arrive() {
     let created = FamilyCreated {
-        kid: Kid(1),
-        expires_at: UnixMs(8),
-        idle_expires_at: UnixMs(7),
+        first: Rotated {
+            family: FamilyId([9; 16]),
+            generation: Generation(0),
+            kid: Some(Kid(1)),
+            expires_at: UnixMs(8),
+            idle_expires_at: UnixMs(7),
+        },
         evicted: vec![FamilyId([3; 16]), FamilyId([2; 16])],
         over_soft_quota: true,
     };
@@ -179,7 +199,9 @@ fn the_other_mutations_arrive() {
     assert_eq!(created.evicted, [FamilyId([3; 16]), FamilyId([2; 16])]);
     assert!(created.over_soft_quota);
     let token = created.token;
-    assert_eq!((token.generation, token.kid, token.mac), (Generation(0), Kid(1), mac));
+    let key = Some(MacKey { kid: Kid(1), mac });
+    let family = FamilyId([9; 16]);
+    assert_eq!((token.family, token.generation, token.key), (family, Generation(0), key));
 
     let done = |kind, done| answered(kind, Ok(done), None);
     assert!(matches!(done(Kind::Touch, Done::Touched), Answer::Touch(a) if a.outcome == Ok(())));
@@ -214,8 +236,9 @@ fn the_other_mutations_arrive() {
 #[test]
 fn an_issued_token_without_its_mac_is_a_bug_not_a_token() {
     let rotated = Rotated {
+        family: FamilyId([1; 16]),
         generation: Generation(1),
-        kid: Kid(0),
+        kid: Some(Kid(0)),
         expires_at: UnixMs(1),
         idle_expires_at: UnixMs(1),
     };
@@ -234,6 +257,7 @@ pub fn view(dead: Option<Refusal>) -> FamilyView {
         session: Some(samples::session()),
         binding: samples::binding(),
         ip: Some("192.0.2.1".into()),
+        opaque: true,
         attributes: vec![("a".into(), "1".into()), ("b".into(), "2".into())],
         payload: Bytes::from_static(b"payload"),
         version: 3,

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use jeton_core::access::AccessClaims;
 use jeton_core::command::{
     Binding, CapPolicy, CapScope, Command, CreateFamily, CreateSession, EndSession, FamilyCap,
-    Operation, Origin, PresentedToken, RequestName, RequireReauthentication, Resume,
-    RevokeAccessToken, RevokeFamily, RevokeToken, RevokeWhere, Rotate, Suspend, Suspendable, Touch,
-    TouchSession, UpdateFamily,
+    Losers, Operation, Origin, Presented, PresentedToken, RequestName, RequireReauthentication,
+    Resume, RevokeAccessToken, RevokeFamily, RevokeToken, RevokeWhere, Rotate, Suspend,
+    Suspendable, Touch, TouchSession, UpdateFamily,
 };
 use jeton_core::ids::{
     ClientId, DeviceId, DurationMs, FamilyId, Generation, Jti, Kid, Mac, Position, RequestId,
@@ -61,9 +61,10 @@ fn write(operation: Operation, mac: Option<Mac>) -> Asked {
 
 pub fn rotate() -> Asked {
     let rotate = Rotate {
-        token: token(),
+        token: token().into(),
         successor: SecretDigest([11; 16]),
         seal: Bytes::from_static(b"sealed"),
+        losers: Losers::Replay,
         client: client(),
         binding: binding(),
         origin: Origin { device: Some(device()), ip: Some("2001:db8::1".into()) },
@@ -75,6 +76,7 @@ pub fn create_family() -> Asked {
     let create = CreateFamily {
         family: FamilyId([7; 16]),
         digest: SecretDigest([9; 16]),
+        opaque: true,
         subject: subject(),
         client: client(),
         device: Some(device()),
@@ -110,8 +112,8 @@ pub fn update_family() -> Asked {
 
 pub fn validate() -> Asked {
     let query = Query::Validate {
-        token: token(),
-        mac: Mac([13; 16]),
+        token: token().into(),
+        mac: Some(Mac([13; 16])),
         client: Some(client()),
         binding: binding(),
     };
@@ -135,11 +137,35 @@ pub fn revoke_where(whole_tenant: bool) -> Asked {
     write(Operation::RevokeWhere(revoke), None)
 }
 
+pub fn opaque() -> Presented {
+    Presented::Opaque(SecretDigest([21; 16]))
+}
+
+/// Rotates an opaque token, without a seal.
+pub fn adopt() -> Asked {
+    let rotate = Rotate {
+        token: opaque(),
+        successor: SecretDigest([22; 16]),
+        seal: Bytes::new(),
+        losers: Losers::Adopt,
+        client: client(),
+        binding: Binding::default(),
+        origin: Origin::default(),
+    };
+    write(Operation::Rotate(Box::new(rotate)), None)
+}
+
+fn family_of(token: Presented, mac: Option<Mac>) -> Asked {
+    let query = Query::FamilyOf { token, mac };
+    Asked::Read(Read { tenant: tenant(), query, consistency: Consistency::Linearizable })
+}
+
 pub fn families() -> FamilyQuery {
     FamilyQuery {
         subject: Some(subject()),
         client: Some(client()),
         device: None,
+        session: Some(SessionId::new("sid-1").expect("a good id")),
         attributes: vec![("region".into(), "eu".into())],
         include_dead: true,
     }
@@ -249,6 +275,11 @@ pub fn all() -> Vec<Asked> {
         validate(),
         get_family(),
         list_families(),
+        adopt(),
+        family_of(opaque(), None),
+        family_of(token().into(), mac),
+        write(Operation::Touch(Touch { token: opaque() }), None),
+        write(Operation::RevokeToken(RevokeToken { token: opaque(), client: client() }), None),
         count_families(),
         revoke_where(false),
         revoke_where(true),
@@ -265,8 +296,8 @@ pub fn all() -> Vec<Asked> {
         suspend(Suspendable::Family(FamilyId([7; 16]))),
         write(Operation::Resume(Resume { what: Suspendable::Tenant }), None),
         reauthenticate(),
-        write(Operation::Touch(Touch { token: token() }), mac),
-        write(Operation::RevokeToken(RevokeToken { token: token(), client: client() }), mac),
+        write(Operation::Touch(Touch { token: token().into() }), mac),
+        write(Operation::RevokeToken(RevokeToken { token: token().into(), client: client() }), mac),
         write(Operation::RevokeFamily(RevokeFamily { family: FamilyId([7; 16]), reason }), None),
     ]
 }

@@ -58,8 +58,8 @@ async fn owner(
 ) -> Result<Option<String>, OAuthError> {
     let question = v1::GetFamilyRequest {
         tenant: asked.tenant.as_str().to_owned(),
-        family_id: token.family_id.clone(),
-        consistency: None,
+        token: Some(token.clone()),
+        ..Default::default()
     };
     let answered = unary!(shared.desk, asked.call(question), GetFamily)?.into_inner();
     use v1::get_family_response::Outcome;
