@@ -171,3 +171,16 @@ async fn what_matches_all_the_while_is_listed_exactly_once() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_count_is_exact_to_ten_thousand_and_says_when_it_is_not() -> Result<()> {
+    let world = World::new(&["--digest-every-ms", "0", "--sweep-every-ms", "0"]).await?;
+    let tenant = world.tenant_on(1)?;
+    let of_dave = Families::of_subject("dave");
+    for (more, expected) in [(10_000, (10_000, false)), (1, (10_000, true))] {
+        world.families("dave", more).await?;
+        let count = tenant.count_families(&of_dave, PATIENCE).await?.value;
+        assert_eq!((count.families, count.at_least), expected);
+    }
+    Ok(())
+}
