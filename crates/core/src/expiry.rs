@@ -13,6 +13,7 @@ use crate::codec::{FORMAT, decode_row, encode};
 use crate::command::Sweep;
 use crate::denial::Denial;
 use crate::family;
+use crate::feed::FeedRow;
 use crate::ids::{DurationMs, UnixMs};
 use crate::keys::{self, kind};
 use crate::limits;
@@ -128,6 +129,7 @@ fn fate<T: Tables, R: Replies>(
     let ends_at = match target[0] {
         kind::REPLY => decode_row::<Remembered>(row)?.forgotten_at(),
         kind::CUTOFF | kind::REAUTHENTICATION => decode_row::<Cutoff>(row)?.ends_at(),
+        kind::FEED => decode_row::<FeedRow>(row)?.ends_at(),
         kind::DENIED => decode_row::<Denial>(row)?.until,
         kind::FAMILY => return family::reclaim::visit(turn, target, row),
         kind::ANCESTOR => return family::opaque::visit(turn, target, rows_max),

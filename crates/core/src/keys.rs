@@ -64,6 +64,8 @@ pub(crate) mod kind {
     pub(crate) const SESSION_INDEX: u8 = 0x46;
     /// An access token that is denied.
     pub(crate) const DENIED: u8 = 0x4e;
+    /// What a command revoked, for those who watch.
+    pub(crate) const FEED: u8 = 0x4f;
 }
 
 const _: () = assert!(kind::RECORD_KIND < PINNED_END && kind::FAMILY >= PINNED_END);
@@ -306,6 +308,40 @@ pub(crate) fn denied(tenant: &TenantId, jti: &str, client: &str) -> Vec<u8> {
     push_text(&mut key, jti.as_bytes());
     push_text(&mut key, client.as_bytes());
     key
+}
+
+/// The key of an entry of the feed. In order of position.
+pub(crate) fn feed(tenant: &TenantId, position: Position) -> Vec<u8> {
+    let mut key = start(kind::FEED, tenant, 8);
+    key.extend_from_slice(&position.0.to_be_bytes());
+    key
+}
+
+/// Behind the last key of a tenant's feed.
+pub(crate) fn feed_end(tenant: &TenantId) -> Vec<u8> {
+    let mut key = start(kind::FEED, tenant, 9);
+    key.extend_from_slice(&[0xff; 9]);
+    key
+}
+
+/// The position that a key of the feed stands for.
+pub(crate) fn feed_position(key: &[u8]) -> Option<Position> {
+    let (_, position) = key.split_last_chunk::<8>()?;
+    Some(Position(u64::from_be_bytes(*position)))
+}
+
+/// From where to where a tenant's suspensions are.
+pub(crate) fn all_suspensions(tenant: &TenantId) -> (Vec<u8>, Vec<u8>) {
+    let from = start(kind::SUSPENSION, tenant, 1);
+    let to = [&from[..], &[0xff]].concat();
+    (from, to)
+}
+
+/// The kind of root that a suspension is about, and its name.
+pub(crate) fn suspended<'a>(tenant: &TenantId, key: &'a [u8]) -> Option<(u8, &'a str)> {
+    let rest = key.strip_prefix(&start(kind::SUSPENSION, tenant, 0)[..])?;
+    let (kind, name) = rest.split_first()?;
+    Some((*kind, std::str::from_utf8(name.get(2..)?).ok()?))
 }
 
 /// Bytes before the target in a key of the expiry index: kind, no tenant, due.

@@ -28,6 +28,7 @@ mod denial;
 pub mod digest;
 mod expiry;
 mod family;
+pub mod feed;
 pub mod ids;
 mod keys;
 mod lease;

@@ -84,6 +84,8 @@ pub const ROSTER_VISIT_EVERY: DurationMs = DurationMs::from_secs(24 * 60 * 60);
 /// expiry by this, and an access token that says only when it was issued counts as older than a
 /// cutoff if it was issued up to this long after it.
 pub const ACCESS_SKEW: DurationMs = DurationMs::from_secs(5);
+/// How long one who watches revocations may be away and go on where they were.
+pub const FEED_KEPT: DurationMs = DurationMs::from_secs(24 * 60 * 60);
 /// Access tokens that one `CheckAccess` may ask about.
 pub const ACCESS_CHECKS_MAX: usize = 256;
 /// How often the sweep looks at a family that may have been rotated since, to erase its seal.

@@ -13,6 +13,7 @@ use crate::denial;
 use crate::digest::bytes_digest;
 use crate::expiry;
 use crate::family::{create, revoke, rotate, touch, update};
+use crate::feed;
 use crate::ids::{LeaseMs, LogIndex, Position, TenantId, UnixMs};
 use crate::lease::{acquire, expire, hold};
 use crate::limits;
@@ -136,15 +137,26 @@ impl Machine {
             now: self.meta.clock,
             lease_now: self.meta.lease_clock,
             position: self.meta.position,
+            changes: Vec::new(),
         };
-        let outcome = match &command.operation {
-            Operation::Sweep(wish) => expiry::sweep(&mut turn, *wish)?,
-            Operation::ExpireLeases(wish) => expire::expire(&mut turn, *wish)?,
-            Operation::Withdraw(wish) => acquire::withdraw(&mut turn, command, wish)?,
-            _ => return mutate(&mut turn, command),
-        };
-        Ok(turn.reply(outcome))
+        let reply = judge(&mut turn, command)?;
+        feed::record(&mut turn)?;
+        Ok(reply)
     }
+}
+
+/// Whatever a command is: maintenance, or a mutation.
+fn judge<T: Tables, R: Replies>(
+    turn: &mut Turn<'_, T, R>,
+    command: &Command,
+) -> Result<Reply, TablesError> {
+    let outcome = match &command.operation {
+        Operation::Sweep(wish) => expiry::sweep(turn, *wish)?,
+        Operation::ExpireLeases(wish) => expire::expire(turn, *wish)?,
+        Operation::Withdraw(wish) => acquire::withdraw(turn, command, wish)?,
+        _ => return mutate(turn, command),
+    };
+    Ok(turn.reply(outcome))
 }
 
 /// A mutation: its name first, then whether it was answered before, then its rule.

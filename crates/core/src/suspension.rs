@@ -15,7 +15,7 @@ use crate::admission;
 use crate::codec::{decode_row, encode};
 use crate::command::{Resume, Suspend, Suspendable};
 use crate::family;
-use crate::ids::{FamilyId, Position, TenantId, UnixMs};
+use crate::ids::{ClientId, FamilyId, Position, SubjectId, TenantId, UnixMs};
 use crate::keys;
 use crate::reply::{Done, EventKind, Refusal, Replies, RevocationCause, RevokedBy};
 use crate::roots;
@@ -124,6 +124,16 @@ fn named(id: &TenantId, what: &Suspendable) -> (u8, Vec<u8>) {
         Suspendable::Family(_) => unreachable!("a family's suspension stands in its own row"),
     };
     (kind, keys::suspension(id, kind, name))
+}
+
+/// The root that a row is about.
+pub(crate) fn what(kind: u8, name: &str) -> Option<Suspendable> {
+    match kind {
+        SUBJECT => SubjectId::new(name).ok().map(Suspendable::Subject),
+        CLIENT => ClientId::new(name).ok().map(Suspendable::Client),
+        TENANT => Some(Suspendable::Tenant),
+        _ => None,
+    }
 }
 
 /// A family that is dead or expired is neither suspended nor resumed: the answer says what it is.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::digest::row_digest;
+use crate::feed::Change;
 use crate::ids::{FamilyId, LeaseMs, Position, TenantId, UnixMs};
 use crate::reply::{Done, Event, EventKind, Refusal, Replies, Reply};
 use crate::tables::{Tables, TablesError};
@@ -34,6 +35,8 @@ pub(crate) struct Turn<'a, T, R> {
     pub(crate) lease_now: LeaseMs,
     /// This command's place.
     pub(crate) position: Position,
+    /// What those who watch will hear, written when the turn is over.
+    pub(crate) changes: Vec<(TenantId, Change)>,
 }
 
 impl<T: Tables, R: Replies> Turn<'_, T, R> {
@@ -77,6 +80,7 @@ impl<T: Tables, R: Replies> Turn<'_, T, R> {
     /// Raises an event.
     pub(crate) fn event(&mut self, tenant: &TenantId, family: Option<FamilyId>, kind: EventKind) {
         let (position, at) = (self.position, self.now);
+        self.changes.extend(Change::of(family, &kind).map(|change| (tenant.clone(), change)));
         self.replies.event(Event { position, at, tenant: tenant.clone(), family, kind });
     }
 

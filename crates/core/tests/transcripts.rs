@@ -86,6 +86,7 @@ transcripts! {
     a_key_leaks: "a key leaks.txt",
     tenants_have_limits: "tenants have limits.txt",
     a_family_is_changed: "a family is changed.txt",
+    revocations_are_watched: "revocations are watched.txt",
     an_access_token_is_denied: "an access token is denied.txt",
     an_access_token_is_checked: "an access token is checked.txt",
     space_is_reclaimed: "space is reclaimed.txt",

@@ -42,6 +42,7 @@ use bytes::Bytes;
 use jeton_core::codec;
 use jeton_core::command::*;
 use jeton_core::digest::row_digest;
+use jeton_core::feed;
 use jeton_core::ids::*;
 use jeton_core::machine::Machine;
 use jeton_core::read::{self, FamilyQuery, Judged};
@@ -230,6 +231,15 @@ impl Story {
                     Err(refusal) => words::refusal(&mut out, &refusal),
                 }
             }
+            "feed" => {
+                let after = words.get("after").map_or(Position(0), words::position);
+                let found = feed::entries(&self.tables, &self.tenant, after, 100).unwrap();
+                found.iter().for_each(|entry| words::feed(&mut out, entry));
+            }
+            "suspended" => {
+                let all = feed::suspensions(&self.tables, &self.tenant, None, 100).unwrap();
+                all.0.iter().for_each(|entry| words::feed(&mut out, entry));
+            }
             "rows" => self.rows(&mut out),
             "sealed" => {
                 let seal = format!("seal of {}", words.noun());
@@ -313,6 +323,7 @@ impl Story {
             0x43 => "sessions",
             0x46 => "indexed",
             0x4e => "denials",
+            0x4f => "feed",
             _ => "others",
         };
         let counts = counts.iter().map(|(byte, count)| format!("{}={count}", kind(byte)));

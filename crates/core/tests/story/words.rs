@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jeton_core::access::{Access, AccessClaims};
 use jeton_core::command::{CapPolicy, CapScope, FamilyCap, SettingsChange};
+use jeton_core::feed::FeedEntry;
 use jeton_core::ids::*;
 use jeton_core::reply::*;
 
@@ -246,6 +247,13 @@ pub fn access(out: &mut String, access: &Access) {
         }
     }
     .unwrap();
+}
+
+pub fn feed(out: &mut String, entry: &FeedEntry) {
+    let (at, until) = (place(entry.position), entry.until.0.checked_sub(T0.0));
+    let until = until.filter(|_| entry.until != UnixMs(u64::MAX)).map(DurationMs);
+    let until = until.map_or("for ever".to_owned(), |span| format!("until +{}", short_span(span)));
+    writeln!(out, "{at} {:?}, {until}", entry.changes).unwrap();
 }
 
 fn write_reuse(out: &mut String, reuse: &Reuse) -> std::fmt::Result {

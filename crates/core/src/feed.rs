@@ -1,0 +1,219 @@
+//! The feed: what a resource server's view of revocations needs, in order and without gaps.
+//!
+//! ```text
+//!  FEED ‖ tenant ‖ position  ──►  when, how long it matters, what changed
+//! ```
+//!
+//! Every command that revokes writes one row under its own position, together with what it did;
+//! rotations write none. So the feed is part of the replicated state: whoever knows how far it has
+//! read goes on at any node. A row is kept for [`limits::FEED_KEPT`], and as long as an access
+//! token may be alive that was issued before: a snapshot of all that is in force is the rows that
+//! are kept, and the suspensions.
+//!
+//! Whether a place in the feed is still known is judged by the clock, from when it was: a sweep
+//! changes no answer.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{decode_row, encode};
+use crate::command::Suspendable;
+use crate::expiry;
+use crate::ids::{
+    ClientId, DeviceId, FamilyId, Jti, Position, SessionId, SubjectId, TenantId, UnixMs,
+};
+use crate::keys;
+use crate::limits;
+use crate::reply::{EventKind, Replies, RevocationCause};
+use crate::suspension::{self, Suspended};
+use crate::tables::{ReadTables, Tables, TablesError};
+use crate::turn::Turn;
+
+/// What one command revoked or gave back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedEntry {
+    /// Its position; entries come in this order, each once.
+    pub position: Position,
+    /// When.
+    pub at: UnixMs,
+    /// From then on no access token that it could matter to is alive.
+    pub until: UnixMs,
+    /// What changed, in order.
+    pub changes: Vec<Change>,
+}
+
+/// A change to what is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Change {
+    /// A family was killed.
+    FamilyRevoked {
+        /// Which.
+        family: FamilyId,
+        /// By what.
+        cause: RevocationCause,
+    },
+    /// A session was ended.
+    SessionEnded {
+        /// Which.
+        session: SessionId,
+    },
+    /// All that matches and is older is dead.
+    Cutoff {
+        /// The subject, if named.
+        subject: Option<SubjectId>,
+        /// The client, if named.
+        client: Option<ClientId>,
+        /// The device, if named.
+        device: Option<DeviceId>,
+        /// The session, if named.
+        session: Option<SessionId>,
+    },
+    /// A subject has to authenticate anew.
+    Reauthentication {
+        /// Who.
+        subject: SubjectId,
+    },
+    /// An access token was revoked.
+    AccessTokenRevoked {
+        /// Its name.
+        jti: Jti,
+        /// The client that it was issued to.
+        client: ClientId,
+    },
+    /// A root was suspended.
+    Suspended {
+        /// Which.
+        what: Suspendable,
+    },
+    /// A root is no longer suspended.
+    Resumed {
+        /// Which.
+        what: Suspendable,
+    },
+}
+
+impl Change {
+    /// What an event means to those who look at access tokens, if anything.
+    pub(crate) fn of(family: Option<FamilyId>, kind: &EventKind) -> Option<Self> {
+        Some(match kind {
+            EventKind::FamilyRevoked { cause } => {
+                Self::FamilyRevoked { family: family?, cause: *cause }
+            }
+            EventKind::SessionEnded { session, .. } => {
+                Self::SessionEnded { session: session.clone() }
+            }
+            EventKind::Cutoff { subject, client, device, session } => Self::Cutoff {
+                subject: subject.clone(),
+                client: client.clone(),
+                device: device.clone(),
+                session: session.clone(),
+            },
+            EventKind::Reauthentication { subject } => {
+                Self::Reauthentication { subject: subject.clone() }
+            }
+            EventKind::AccessTokenRevoked { jti, client, .. } => {
+                Self::AccessTokenRevoked { jti: jti.clone(), client: client.clone() }
+            }
+            EventKind::Suspended { what } => Self::Suspended { what: what.clone() },
+            EventKind::Resumed { what } => Self::Resumed { what: what.clone() },
+            _ => return None,
+        })
+    }
+
+    /// Whether an event is part of the feed.
+    #[must_use]
+    pub fn is_in(family: Option<FamilyId>, kind: &EventKind) -> bool {
+        Self::of(family, kind).is_some()
+    }
+}
+
+/// The value of a row: the position is in its key.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct FeedRow {
+    at: UnixMs,
+    until: UnixMs,
+    changes: Vec<Change>,
+}
+
+impl FeedRow {
+    pub(crate) fn ends_at(&self) -> UnixMs {
+        self.until.max(self.at.plus(limits::FEED_KEPT))
+    }
+}
+
+/// Writes what this turn changed, if anything.
+pub(crate) fn record<T: Tables, R: Replies>(turn: &mut Turn<'_, T, R>) -> Result<(), TablesError> {
+    let mut changed = std::mem::take(&mut turn.changes);
+    while let Some((id, _)) = changed.first() {
+        let id = id.clone();
+        let (here, rest): (Vec<_>, Vec<_>) = changed.into_iter().partition(|(of, _)| *of == id);
+        changed = rest;
+        let Some(tenant) = turn.tenant(&id)? else { continue };
+        let until = turn.now.plus(tenant.settings.access_ttl_max).plus(limits::ACCESS_SKEW);
+        let changes = here.into_iter().map(|(_, change)| change).collect();
+        let row = FeedRow { at: turn.now, until, changes };
+        let key = keys::feed(&id, turn.position);
+        expiry::schedule_new(turn, &key, None, row.ends_at());
+        turn.put(key, None, encode(&row));
+    }
+    Ok(())
+}
+
+/// Whether whatever came behind a place in the feed, passed at `at`, is still known.
+#[must_use]
+pub fn reaches_back_to(at: UnixMs, clock: UnixMs) -> bool {
+    !at.passed(limits::FEED_KEPT, clock)
+}
+
+/// Up to `rows_max` entries behind `after`, in order.
+///
+/// # Errors
+/// [`TablesError`] if the store below failed.
+pub fn entries<T: ReadTables>(
+    tables: &T,
+    tenant: &TenantId,
+    after: Position,
+    rows_max: usize,
+) -> Result<Vec<FeedEntry>, TablesError> {
+    let from = keys::feed(tenant, Position(after.0.saturating_add(1)));
+    let to = keys::feed_end(tenant);
+    let mut found = Vec::new();
+    for (key, row) in tables.scan(&from, &to, rows_max)? {
+        let Some(position) = keys::feed_position(&key) else { continue };
+        let FeedRow { at, until, changes } = decode_row(&row)?;
+        found.push(FeedEntry { position, at, until, changes });
+    }
+    Ok(found)
+}
+
+/// Subjects, clients and the tenant, as far as they are suspended: up to `rows_max` of them behind
+/// `after`, and the cursor to go on from.
+///
+/// # Errors
+/// [`TablesError`] if the store below failed.
+pub fn suspensions<T: ReadTables>(
+    tables: &T,
+    tenant: &TenantId,
+    after: Option<&[u8]>,
+    rows_max: usize,
+) -> Result<(Vec<FeedEntry>, Option<Vec<u8>>), TablesError> {
+    let (mut from, to) = keys::all_suspensions(tenant);
+    if let Some(after) = after {
+        from = [after, &[0]].concat();
+    }
+    let rows = tables.scan(&from, &to, rows_max)?;
+    let next = (rows.len() == rows_max).then(|| rows.last().map(|(key, _)| key.to_vec())).flatten();
+    let mut found = Vec::new();
+    for (key, row) in rows {
+        let Some(what) =
+            keys::suspended(tenant, &key).and_then(|(kind, name)| suspension::what(kind, name))
+        else {
+            continue;
+        };
+        let by = decode_row::<Suspended>(&row)?.by();
+        let changes = vec![Change::Suspended { what }];
+        let until = UnixMs(u64::MAX);
+        found.push(FeedEntry { position: by.position, at: by.at, until, changes });
+    }
+    Ok((found, next))
+}
