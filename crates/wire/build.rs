@@ -28,6 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "jeton/v1/revocation.proto",
         "jeton/v1/session.proto",
         "jeton/v1/pipeline.proto",
+        "jeton/v1/watch.proto",
         "jeton/admin/v1/admin.proto",
         "google/rpc/details.proto",
     ];

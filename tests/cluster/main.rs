@@ -16,4 +16,5 @@ mod revocation;
 mod secrets;
 mod sessions;
 mod stampede;
+mod watching;
 mod world;

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::output::Format;
 use crate::{
     bench, check, cluster, completions, config, demo, dev, duration, exit, family, revoke, server,
-    session, suspend, tenant, token,
+    session, suspend, tenant, token, watch,
 };
 
 const EXAMPLES: &str = "\
@@ -65,6 +65,8 @@ pub enum Command {
     Resume(suspend::ResumeArgs),
     /// Make a subject log in anew: what was made from an earlier authentication is dead.
     Reauthenticate(suspend::ReauthenticateArgs),
+    /// Watch revocations as they happen, one line each, over failures of nodes.
+    Watch(watch::WatchArgs),
     /// Measure a cluster of real processes on this machine.
     Bench(bench::BenchArgs),
     /// The configuration of a node.
@@ -182,6 +184,8 @@ mod tests {
             "jeton revoke --tenant-wide",
             "jeton revoke --jti abc --client web --expires-at 1800000000",
             "jeton check --jti abc --client web",
+            "jeton watch --tenant acme",
+            "jeton watch --snapshot -o json",
             "jeton check --subject alice --client web --position 4096 --max-age 200ms",
             "jeton revoke --session 08a5019c",
             "jeton session create --subject alice 08a5019c --idle 1h",

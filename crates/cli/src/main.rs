@@ -26,6 +26,7 @@ mod settings;
 mod suspend;
 mod tenant;
 mod token;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -68,6 +69,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Suspend(args) => suspend::suspend(args, format).await,
         Command::Resume(args) => suspend::resume(args, format).await,
         Command::Reauthenticate(args) => suspend::reauthenticate(args, format).await,
+        Command::Watch(args) => watch::run(args, format).await,
         Command::Bench(args) => bench::run(args, format).await,
         Command::Config(args) => config::run(&args),
         Command::Completions(args) => completions::run(&args),

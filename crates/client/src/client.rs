@@ -98,6 +98,11 @@ impl Client {
         Admin::new(self.clone())
     }
 
+    /// How it was set up.
+    pub(crate) fn config(&self) -> &Config {
+        self.router.config()
+    }
+
     /// Fills `bytes` with randomness.
     pub(crate) fn fill(&self, bytes: &mut [u8]) -> Result<(), Error> {
         Ok(self.router.config().entropy.fill(bytes)?)

@@ -51,6 +51,8 @@ mod suspension;
 mod tenant;
 mod token;
 mod transport;
+mod view;
+mod watch;
 mod words;
 
 pub use answer::{Read, Revocation, Revoked, Rotation, Updated, Validation};
@@ -62,6 +64,7 @@ pub use family::{Check, Cut, FamilyUpdate, NewFamily, RotateContext};
 pub use id::IntoId;
 pub use jeton_core::access::{Access, Basis, Claims, Denied};
 pub use jeton_core::command::{CapPolicy, CapScope, FamilyCap, Suspendable};
+pub use jeton_core::feed::{Change, FeedEntry};
 pub use jeton_core::ids::{
     ClientId, ClusterId, DeviceId, FamilyId, Generation, IdError, Jti, Kid, Position, RequestId,
     SessionId, SubjectId, TenantId, UnixMs,
@@ -71,6 +74,7 @@ pub use jeton_core::reply::{
 };
 pub use jeton_core::token::{TokenError, TokenText};
 pub use jeton_wire::decode::Consistency;
+pub use jeton_wire::watch::FeedPlace;
 pub use listing::{Families, FamilyCount, FamilyPage};
 pub use opaque::{
     OPAQUE_BYTES_MAX, OPAQUE_BYTES_MIN, OpaqueRotation, OpaqueToken, OpaqueTokenError, Token,
@@ -82,3 +86,5 @@ pub use session::{
 pub use suspension::Held;
 pub use tenant::Tenant;
 pub use token::{Issued, RefreshToken};
+pub use view::{OnStale, RevocationView, Verdict, ViewOptions};
+pub use watch::{Begin, Notice, Watcher};

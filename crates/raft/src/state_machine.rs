@@ -44,8 +44,11 @@ const MARKER_BYTES_MAX: usize = 1024 * 1024;
 
 /// Where security events go, on every node, in order, from the thread that applies. Must not block.
 pub trait EventSink: Send + Sync {
-    /// One event.
+    /// One event. What it is about is not visible to readers yet.
     fn event(&self, event: Event);
+
+    /// All that was told is visible to readers of this node now.
+    fn visible(&self) {}
 
     /// What became of those who wait for locks. Told when the rows are visible: whoever looks
     /// after being told finds them as they were told, or newer.
@@ -373,6 +376,7 @@ impl Applier {
             digest: None,
             notices: Vec::new(),
             lease_due: None,
+            raised: false,
             events: self.events.as_deref(),
         };
         match entry.payload {
@@ -400,10 +404,13 @@ impl Applier {
                 self.progress.commands.fetch_add(core.commands.len() as u64, Ordering::Relaxed);
             }
         }
-        let Collected { replies, digest, notices, lease_due, .. } = out;
+        let Collected { replies, digest, notices, lease_due, raised, .. } = out;
         self.applied = Some(id);
         let marker = self.marker(&id);
         changes.commit(marker);
+        if let (true, Some(events)) = (raised, &self.events) {
+            events.visible();
+        }
         if let Some(digest) = digest {
             self.remember_digest(digest);
         }
@@ -462,6 +469,8 @@ struct Collected<'a> {
     digest: Option<(Position, StateDigest)>,
     notices: Vec<LeaseNotice>,
     lease_due: Option<LeaseMs>,
+    /// Whether there were events.
+    raised: bool,
     events: Option<&'a dyn EventSink>,
 }
 
@@ -480,6 +489,7 @@ impl Replies for Collected<'_> {
     }
 
     fn event(&mut self, event: Event) {
+        self.raised = true;
         if let Some(sink) = self.events {
             sink.event(event);
         }

@@ -26,6 +26,7 @@ use jeton_wire::pb::v1::pipeline_service_server::PipelineServiceServer;
 use jeton_wire::pb::v1::revocation_service_server::RevocationServiceServer;
 use jeton_wire::pb::v1::session_service_server::SessionServiceServer;
 use jeton_wire::pb::v1::token_service_server::TokenServiceServer;
+use jeton_wire::pb::v1::watch_service_server::WatchServiceServer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -39,6 +40,7 @@ use crate::config::Config;
 use crate::connections::{self, Connection};
 use crate::desk::Desk;
 use crate::events::LoggedEvents;
+use crate::feed::{Feeds, NodeEvents};
 use crate::gate::Gate;
 use crate::health;
 use crate::http::{Clients, Loopback, Port, Shared, Web};
@@ -51,6 +53,7 @@ use crate::service::session::Sessions;
 use crate::service::tenants::Tenants;
 use crate::service::token::Tokens;
 use crate::service::waiting::Waiting;
+use crate::service::watch::Watches;
 use crate::start_error::StartError;
 
 /// HTTP/2 pings find connections whose peer is gone.
@@ -75,6 +78,7 @@ pub struct App {
     config: Config,
     starting: Starting,
     metrics: Arc<Metrics>,
+    feeds: Arc<Feeds>,
     listener: TcpListener,
     client_addr: SocketAddr,
     started: UnixMs,
@@ -124,16 +128,19 @@ impl App {
         let node_config = node_config(&config, client_addr, peer_addr);
         let started = clock.wall();
         let metrics = Arc::new(Metrics::default());
+        let feeds = Arc::new(Feeds::default());
+        let logged = LoggedEvents(metrics.events.clone());
+        let events = NodeEvents { logged, feeds: feeds.clone() };
         let seams = Seams {
             clock,
-            events: Some(Arc::new(LoggedEvents(metrics.events.clone()))),
+            events: Some(Arc::new(events)),
             peer_listener: Some(peer_listener),
             ..Seams::default()
         };
         let starting = Node::begin(node_config, seams).await?;
         let listener = connections::listen(socket).map_err(listen)?;
         info!(client = %client_addr, peer = %peer_addr, "starting");
-        Ok(Self { config, starting, metrics, listener, client_addr, started })
+        Ok(Self { config, starting, metrics, feeds, listener, client_addr, started })
     }
 
     /// Where clients are served: the port that was chosen, if 0 was configured.
@@ -148,7 +155,7 @@ impl App {
     /// # Errors
     /// [`RunError`] if it ended before it was told to.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self { config, starting, metrics, listener, started, .. } = self;
+        let Self { config, starting, metrics, feeds, listener, started, .. } = self;
         let drain = Duration::from_millis(config.drain_ms);
         let (close, closing) = watch::channel(false);
         let (reporter, health_service) = health_reporter();
@@ -177,7 +184,7 @@ impl App {
             served = &mut serving => return Err(port_closed(served)),
         };
         info!(node = node.id(), cluster = %node.cluster(), "started");
-        let desk = Desk::new(node, metrics);
+        let desk = Desk::new(node, metrics, feeds);
         // Nobody else sets it.
         let _ = open.set(port(&config, &desk, started, health_service, closing));
         let mut healthy = desk.node.health();
@@ -242,6 +249,7 @@ fn port<H: Health>(
     closing: watch::Receiver<bool>,
 ) -> Port<H> {
     let bytes_max = config.message_bytes_max;
+    let watches = Watches { desk: desk.clone(), closing: closing.clone() };
     let pipelines =
         Pipelines { desk: desk.clone(), outstanding_max: config.pipeline_outstanding_max, closing };
     let tokens = TokenServiceServer::new(Tokens(desk.clone()));
@@ -254,6 +262,7 @@ fn port<H: Health>(
         tokens: tokens.max_decoding_message_size(bytes_max),
         sessions: sessions.max_decoding_message_size(bytes_max),
         revocations: revocations.max_decoding_message_size(bytes_max),
+        watches: WatchServiceServer::new(watches),
         pipelines: pipelines.max_decoding_message_size(bytes_max),
         cluster: ClusterServiceServer::new(Cluster { desk: desk.clone(), started }),
         tenants: tenants.max_decoding_message_size(bytes_max),

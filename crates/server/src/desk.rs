@@ -28,6 +28,7 @@ use jeton_wire::reply::{self, Kind};
 use tokio::time::Instant;
 use tracing::error;
 
+use crate::feed::Feeds;
 use crate::keys::{Keys, Verdict};
 use crate::metrics::Metrics;
 use crate::outbox::{Gauge, Issue, Outbox, Pending, Ready, Slot, result_of};
@@ -39,16 +40,19 @@ pub(crate) struct Desk {
     pub(crate) node: Node,
     pub(crate) keys: Keys,
     pub(crate) metrics: Arc<Metrics>,
+    /// What is watched here.
+    pub(crate) feeds: Arc<Feeds>,
     outstanding: Gauge,
     draining: AtomicBool,
 }
 
 impl Desk {
-    pub(crate) fn new(node: Node, metrics: Arc<Metrics>) -> Arc<Self> {
+    pub(crate) fn new(node: Node, metrics: Arc<Metrics>, feeds: Arc<Feeds>) -> Arc<Self> {
         Arc::new(Self {
             node,
             keys: Keys::default(),
             metrics,
+            feeds,
             outstanding: Gauge::default(),
             draining: AtomicBool::new(false),
         })

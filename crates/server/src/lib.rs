@@ -19,6 +19,7 @@ mod deadline;
 mod desk;
 pub mod events;
 mod failures;
+mod feed;
 mod gate;
 mod health;
 mod http;

@@ -9,6 +9,7 @@ use jeton_wire::pb::v1::pipeline_service_server::PipelineServiceServer;
 use jeton_wire::pb::v1::revocation_service_server::RevocationServiceServer;
 use jeton_wire::pb::v1::session_service_server::SessionServiceServer;
 use jeton_wire::pb::v1::token_service_server::TokenServiceServer;
+use jeton_wire::pb::v1::watch_service_server::WatchServiceServer;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
@@ -22,6 +23,7 @@ use crate::service::revocation::Revocations;
 use crate::service::session::Sessions;
 use crate::service::tenants::Tenants;
 use crate::service::token::Tokens;
+use crate::service::watch::Watches;
 
 /// Hands each call to the service that its path names.
 pub(crate) struct Routes<H> {
@@ -30,6 +32,7 @@ pub(crate) struct Routes<H> {
     pub(crate) revocations: RevocationServiceServer<Revocations>,
     pub(crate) sessions: SessionServiceServer<Sessions>,
     pub(crate) pipelines: PipelineServiceServer<Pipelines>,
+    pub(crate) watches: WatchServiceServer<Watches>,
     pub(crate) cluster: ClusterServiceServer<Cluster>,
     pub(crate) tenants: TenantServiceServer<Tenants>,
 }
@@ -43,6 +46,7 @@ impl<H> Clone for Routes<H> {
             revocations: self.revocations.clone(),
             sessions: self.sessions.clone(),
             pipelines: self.pipelines.clone(),
+            watches: self.watches.clone(),
             cluster: self.cluster.clone(),
             tenants: self.tenants.clone(),
         }
@@ -66,6 +70,7 @@ impl<H: Health> Routes<H> {
                 self.revocations.clone().call(request)
             }
             Some(SessionServiceServer::<Sessions>::NAME) => self.sessions.clone().call(request),
+            Some(WatchServiceServer::<Watches>::NAME) => self.watches.clone().call(request),
             Some(TenantServiceServer::<Tenants>::NAME) => self.tenants.clone().call(request),
             Some(ClusterServiceServer::<Cluster>::NAME) => self.cluster.clone().call(request),
             Some(HealthServer::<H>::NAME) => self.health.clone().call(request),

@@ -8,3 +8,4 @@ pub(crate) mod tenants;
 pub(crate) mod token;
 pub(crate) mod unary;
 pub(crate) mod waiting;
+pub(crate) mod watch;

@@ -67,6 +67,12 @@ pub mod reason {
     pub const LIMIT_REACHED: &str = "LIMIT_REACHED";
     /// The store judged and refuses.
     pub const REFUSED: &str = "REFUSED";
+    /// The place to watch from is no longer known: take a snapshot, and watch from that.
+    pub const COMPACTED: &str = "COMPACTED";
+    /// The place is one of another cluster.
+    pub const WRONG_CLUSTER: &str = "WRONG_CLUSTER";
+    /// A watcher took its events too slowly, and was cut off.
+    pub const SLOW_CONSUMER: &str = "SLOW_CONSUMER";
     /// A bug of the server.
     pub const INTERNAL: &str = "INTERNAL";
     /// The transport failed, or what answered is no Jeton.

@@ -29,6 +29,7 @@ pub mod session;
 pub mod status;
 pub mod suspension;
 pub mod view;
+pub mod watch;
 
 pub use check::Violation;
 pub use failure::Failure;

@@ -64,13 +64,7 @@ impl Node {
     }
 
     async fn connect_unhurried(uri: &Arc<str>, config: &Config) -> Result<Self, String> {
-        let endpoint = Endpoint::from_shared(uri.to_string())
-            .map_err(|error| chain(&error))?
-            .tcp_nodelay(true)
-            .connect_timeout(config.connect_timeout)
-            .http2_keep_alive_interval(config.keep_alive)
-            .keep_alive_timeout(config.keep_alive);
-        let channel = endpoint.connect().await.map_err(|error| chain(&error))?;
+        let channel = channel(uri, config).await?;
         let way = match config.unary {
             true => Way::Unary,
             false => match Piped::open(channel.clone()).await {
@@ -141,6 +135,20 @@ async fn read(inbox: Inbox, mut answers: Streaming<PipelineResponse>) {
         }
     };
     inbox.close(&why);
+}
+
+/// A connection to the node at `uri`.
+///
+/// # Errors
+/// In words: it can't be reached.
+pub(crate) async fn channel(uri: &str, config: &Config) -> Result<Channel, String> {
+    let endpoint = Endpoint::from_shared(uri.to_owned())
+        .map_err(|error| chain(&error))?
+        .tcp_nodelay(true)
+        .connect_timeout(config.connect_timeout)
+        .http2_keep_alive_interval(config.keep_alive)
+        .keep_alive_timeout(config.keep_alive);
+    endpoint.connect().await.map_err(|error| chain(&error))
 }
 
 /// An error and what is behind it, in one line.

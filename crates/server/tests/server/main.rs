@@ -19,4 +19,5 @@ mod stopping;
 mod tenants;
 mod tokens;
 mod waiting;
+mod watches;
 mod web;

@@ -1,0 +1,291 @@
+//! What is in force, in memory: one mark a revocation, found by a keyed hash of what it names.
+//!
+//! Readers never wait: shards are replaced as a whole, and a shard is small. A mark takes 48 bytes.
+//! Names are not kept, only 128 bits of a hash under a key of this process: with a million marks
+//! two of them meet once in 10²⁶.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use jeton_core::access::{Claims, Facts, Lineage, Mark};
+use jeton_core::command::Suspendable;
+use jeton_core::feed::{Change, FeedEntry};
+use jeton_core::ids::{FamilyId, UnixMs};
+use jeton_core::reply::RevocationCause;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+/// Shards; a million marks are a thousand in each.
+const SHARDS: usize = 1_024;
+
+/// What a mark is about.
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Kind {
+    Jti = 1,
+    Session = 2,
+    Family = 3,
+    FamilySuspended = 4,
+    SubjectSuspended = 5,
+    ClientSuspended = 6,
+    TenantSuspended = 7,
+    Reauthentication = 8,
+    /// And the mask.
+    Cutoff = 16,
+}
+
+#[derive(Clone, Copy)]
+struct Held {
+    mark: Mark,
+    until: UnixMs,
+}
+
+/// Keys are hashes already.
+#[derive(Default)]
+struct Taken(u64);
+
+impl Hasher for Taken {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+    fn write_u128(&mut self, key: u128) {
+        self.0 = (key >> 64) as u64;
+    }
+}
+
+type Shard = HashMap<u128, Held, BuildHasherDefault<Taken>>;
+
+/// See the module. Written by one task, read by any.
+pub(super) struct Marks {
+    seed: u64,
+    shards: Box<[ArcSwap<Shard>]>,
+    /// Masks of the cutoffs that there ever were.
+    masks: AtomicU16,
+    /// Kinds of suspensions and calls to authenticate anew that there ever were, as bits.
+    kinds: AtomicU16,
+    /// How many marks.
+    len: AtomicU64,
+}
+
+impl Marks {
+    pub(super) fn new(seed: u64) -> Self {
+        let shards = (0..SHARDS).map(|_| ArcSwap::from_pointee(Shard::default()));
+        let (masks, kinds, len) = (AtomicU16::new(0), AtomicU16::new(0), AtomicU64::new(0));
+        Self { seed, shards: shards.collect(), masks, kinds, len }
+    }
+
+    /// All of a snapshot at once.
+    pub(super) fn of(seed: u64, entries: &[FeedEntry]) -> Self {
+        let marks = Self::new(seed);
+        let mut shards: Vec<Shard> = (0..SHARDS).map(|_| Shard::default()).collect();
+        for entry in entries {
+            marks.each(entry, |key, held| change(&mut shards[shard_of(key)], key, held, entry));
+        }
+        let len: usize = shards.iter().map(HashMap::len).sum();
+        marks.len.store(len as u64, Ordering::Relaxed);
+        for (place, shard) in marks.shards.iter().zip(shards) {
+            place.store(Arc::new(shard));
+        }
+        marks
+    }
+
+    /// Takes in what one command changed.
+    pub(super) fn take(&self, entry: &FeedEntry) {
+        self.each(entry, |key, held| {
+            let place = &self.shards[shard_of(key)];
+            let mut shard = Shard::clone(&place.load());
+            let before = shard.len();
+            change(&mut shard, key, held, entry);
+            let grown = (shard.len() as u64).wrapping_sub(before as u64);
+            self.len.fetch_add(grown, Ordering::Relaxed);
+            place.store(Arc::new(shard));
+        });
+    }
+
+    /// Forgets what can matter to no access token any more.
+    pub(super) fn forget(&self, clock: UnixMs) {
+        for place in &self.shards {
+            let shard = place.load();
+            if shard.values().any(|held| held.until <= clock) {
+                let mut kept = Shard::clone(&shard);
+                kept.retain(|_, held| clock < held.until);
+                self.len.fetch_sub((shard.len() - kept.len()) as u64, Ordering::Relaxed);
+                place.store(Arc::new(kept));
+            }
+        }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// The marks that an entry sets, or takes away (`None`), in order.
+    fn each(&self, entry: &FeedEntry, mut tell: impl FnMut(u128, Option<Held>)) {
+        for change in &entry.changes {
+            let (key, cause) = match change {
+                Change::FamilyRevoked { family, cause } => {
+                    (self.family_key(Kind::Family, *family), Some(*cause))
+                }
+                Change::SessionEnded { session } => {
+                    let key = self.key(Kind::Session as u8, &[Some(session.as_str())]);
+                    (key, Some(RevocationCause::Session))
+                }
+                Change::Cutoff { subject, client, device, session } => {
+                    let names = [
+                        subject.as_ref().map(|id| id.as_str()),
+                        client.as_ref().map(|id| id.as_str()),
+                        device.as_ref().map(|id| id.as_str()),
+                        session.as_ref().map(|id| id.as_str()),
+                    ];
+                    let bits =
+                        names.iter().enumerate().map(|(bit, n)| u8::from(n.is_some()) << bit);
+                    let mask: u8 = bits.sum();
+                    self.masks.fetch_or(1 << mask, Ordering::Release);
+                    (self.key(Kind::Cutoff as u8 + mask, &names), Some(RevocationCause::Cutoff))
+                }
+                Change::Reauthentication { subject } => {
+                    let key = self.of_kind(Kind::Reauthentication, Some(subject.as_str()));
+                    (key, Some(RevocationCause::Reauthentication))
+                }
+                Change::AccessTokenRevoked { jti, client } => {
+                    let names = [Some(jti.as_str()), Some(client.as_str())];
+                    (self.key(Kind::Jti as u8, &names), Some(RevocationCause::AccessToken))
+                }
+                Change::Suspended { what } => {
+                    (self.root_key(what), Some(RevocationCause::Suspension))
+                }
+                Change::Resumed { what } => (self.root_key(what), None),
+                // Decoding lets nothing through that is newer than this page.
+                _ => continue,
+            };
+            // A suspension lasts until it is taken back.
+            let lasts = matches!(change, Change::Suspended { .. });
+            let until = if lasts { UnixMs(u64::MAX) } else { entry.until };
+            let mark = |cause| Mark { cause, position: entry.position, at: entry.at };
+            tell(key, cause.map(|cause| Held { mark: mark(cause), until }));
+        }
+    }
+
+    fn key(&self, kind: u8, names: &[Option<&str>]) -> u128 {
+        let mut key = u128::from(kind);
+        for name in names.iter().flatten() {
+            key = self.mix(key, xxh3_128_with_seed(name.as_bytes(), self.seed));
+        }
+        self.mix(key, u128::from(kind))
+    }
+
+    fn mix(&self, one: u128, other: u128) -> u128 {
+        let mut both = [0; 32];
+        both[..16].copy_from_slice(&one.to_le_bytes());
+        both[16..].copy_from_slice(&other.to_le_bytes());
+        xxh3_128_with_seed(&both, self.seed)
+    }
+
+    fn family_key(&self, kind: Kind, family: FamilyId) -> u128 {
+        self.mix(kind as u128, u128::from_le_bytes(family.0))
+    }
+
+    /// The key of a kind that is rare: noted, so that a check can leave it out.
+    fn of_kind(&self, kind: Kind, name: Option<&str>) -> u128 {
+        self.kinds.fetch_or(1 << kind as u16, Ordering::Release);
+        self.key(kind as u8, &[name])
+    }
+
+    fn root_key(&self, what: &Suspendable) -> u128 {
+        match what {
+            Suspendable::Subject(id) => self.of_kind(Kind::SubjectSuspended, Some(id.as_str())),
+            Suspendable::Client(id) => self.of_kind(Kind::ClientSuspended, Some(id.as_str())),
+            Suspendable::Tenant => self.of_kind(Kind::TenantSuspended, None),
+            Suspendable::Family(family) => {
+                self.kinds.fetch_or(1 << Kind::FamilySuspended as u16, Ordering::Release);
+                self.family_key(Kind::FamilySuspended, *family)
+            }
+        }
+    }
+
+    fn find(&self, key: u128) -> Option<Mark> {
+        self.shards[shard_of(key)].load().get(&key).map(|held| held.mark)
+    }
+
+    fn has(&self, kind: Kind) -> bool {
+        self.kinds.load(Ordering::Acquire) & (1 << kind as u16) != 0
+    }
+
+    fn rare(&self, kind: Kind, name: Option<&str>) -> Option<Mark> {
+        self.has(kind).then(|| self.find(self.key(kind as u8, &[name])))?
+    }
+}
+
+fn shard_of(key: u128) -> usize {
+    (key as usize) % SHARDS
+}
+
+/// The newest stands: entries of a snapshot may come behind what they were replaced by.
+fn change(shard: &mut Shard, key: u128, held: Option<Held>, entry: &FeedEntry) {
+    let newer = shard.get(&key).is_none_or(|known| known.mark.position <= entry.position);
+    match held {
+        Some(held) if newer => {
+            shard.insert(key, held);
+        }
+        None if newer => {
+            shard.remove(&key);
+        }
+        _ => {}
+    }
+}
+
+impl Facts for Marks {
+    type Error = Infallible;
+
+    fn denial(&self, jti: &str, client: &str) -> Result<Option<Mark>, Infallible> {
+        Ok(self.find(self.key(Kind::Jti as u8, &[Some(jti), Some(client)])))
+    }
+
+    fn suspension(
+        &self,
+        subject: Option<&str>,
+        client: Option<&str>,
+    ) -> Result<Option<Mark>, Infallible> {
+        let of_subject = subject.and_then(|id| self.rare(Kind::SubjectSuspended, Some(id)));
+        let of_client = client.and_then(|id| self.rare(Kind::ClientSuspended, Some(id)));
+        let of_tenant = self.rare(Kind::TenantSuspended, None);
+        let all = [of_subject, of_client, of_tenant].into_iter().flatten();
+        Ok(all.min_by_key(|mark| mark.position))
+    }
+
+    fn session(&self, session: &str) -> Result<Option<Mark>, Infallible> {
+        Ok(self.find(self.key(Kind::Session as u8, &[Some(session)])))
+    }
+
+    fn family(&self, family: FamilyId) -> Result<Option<Mark>, Infallible> {
+        if let Some(dead) = self.find(self.family_key(Kind::Family, family)) {
+            return Ok(Some(dead));
+        }
+        let suspended = self.has(Kind::FamilySuspended);
+        Ok(suspended.then(|| self.find(self.family_key(Kind::FamilySuspended, family))).flatten())
+    }
+
+    fn lineage(&self, _: &Claims<'_>) -> Result<Lineage, Infallible> {
+        Ok(Lineage::Unknown)
+    }
+
+    fn cutoff_masks(&self) -> u16 {
+        self.masks.load(Ordering::Acquire)
+    }
+
+    fn cutoff(&self, mask: u8, names: [Option<&str>; 4]) -> Result<Option<Mark>, Infallible> {
+        Ok(self.find(self.key(Kind::Cutoff as u8 + mask, &names)))
+    }
+
+    fn reauthentication(&self, subject: &str) -> Result<Option<Mark>, Infallible> {
+        Ok(self.rare(Kind::Reauthentication, Some(subject)))
+    }
+}

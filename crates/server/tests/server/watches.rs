@@ -1,0 +1,151 @@
+//! Who watches hears everything, once, in order, and knows how fresh it is.
+
+use bytes::Bytes;
+use jeton_wire::Failure;
+use jeton_wire::pb::v1;
+use jeton_wire::pb::v1::watch_service_client::WatchServiceClient;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+use v1::watch_response::Response;
+
+use crate::rig::{PATIENCE, Rig, TENANT, name, soon};
+
+struct Watching {
+    says: mpsc::Sender<v1::WatchRequest>,
+    hears: Streaming<v1::WatchResponse>,
+    started: v1::FeedPosition,
+}
+
+async fn try_watch(rig: &Rig, from: Option<v1::FeedPosition>) -> Result<Watching, Status> {
+    let mut client = WatchServiceClient::new(rig.channel.clone());
+    let (says, said) = mpsc::channel(64);
+    let start = v1::WatchStart { tenant: TENANT.to_owned(), from };
+    let start = v1::watch_request::Request::Start(start);
+    says.send(v1::WatchRequest { request: Some(start) }).await.expect("open");
+    let mut hears = client.watch(ReceiverStream::new(said)).await?.into_inner();
+    let first = timeout(PATIENCE, hears.message()).await.expect("in time")?;
+    match first.and_then(|message| message.response) {
+        Some(Response::Started(started)) => Ok(Watching { says, hears, started }),
+        other => panic!("not started: {other:?}"),
+    }
+}
+
+impl Watching {
+    async fn next(&mut self) -> Response {
+        let message = timeout(PATIENCE, self.hears.message()).await.expect("in time");
+        message.expect("no error").expect("not ended").response.expect("a response")
+    }
+
+    async fn event(&mut self) -> v1::RevocationEvent {
+        match self.next().await {
+            Response::Event(event) => event,
+            other => panic!("not an event: {other:?}"),
+        }
+    }
+
+    async fn probe(&mut self, nonce: u64) {
+        let probe = v1::watch_request::Request::Probe(v1::WatchProbe { nonce });
+        self.says.send(v1::WatchRequest { request: Some(probe) }).await.expect("open");
+    }
+}
+
+async fn cut(rig: &Rig, subject: &str, number: u8) -> u64 {
+    let cut = v1::RevokeWhereRequest {
+        tenant: TENANT.to_owned(),
+        request: name(number),
+        subject: subject.to_owned(),
+        ..v1::RevokeWhereRequest::default()
+    };
+    let told = rig.revocations().revoke_where(soon(cut)).await.expect("told");
+    told.into_inner().position
+}
+
+fn position(event: &v1::RevocationEvent) -> u64 {
+    event.at.as_ref().expect("a place").position
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_come_as_they_happen_and_an_echo_comes_after_them() {
+    let rig = Rig::start().await;
+    let mut watching = try_watch(&rig, None).await.expect("watching");
+    let mut other = try_watch(&rig, None).await.expect("watching");
+    let first = cut(&rig, "alice", 20).await;
+    assert_eq!(position(&watching.event().await), first, "without being asked");
+    let second = cut(&rig, "bob", 21).await;
+    watching.probe(7).await;
+    assert_eq!(position(&watching.event().await), second);
+    let Response::Echo(echo) = watching.next().await else { panic!("not an echo") };
+    assert!(echo.nonce == 7 && echo.at.expect("a place").position >= second);
+    for want in [first, second] {
+        assert_eq!(position(&other.event().await), want, "everyone hears everything");
+    }
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_back_goes_on_where_it_was_and_only_there() {
+    let rig = Rig::start().await;
+    let watching = try_watch(&rig, None).await.expect("watching");
+    let place = watching.started.clone();
+    drop(watching);
+    let mut told = Vec::new();
+    for (number, subject) in (20..).zip(["a", "b", "c"]) {
+        told.push(cut(&rig, subject, number).await);
+    }
+    let mut again = try_watch(&rig, Some(place.clone())).await.expect("known");
+    let first = again.event().await;
+    assert_eq!(position(&first), told[0]);
+    let mut later = try_watch(&rig, first.at).await.expect("known");
+    assert_eq!(position(&later.event().await), told[1], "what was heard is not told again");
+
+    let reason = |status: Status| Failure::from(&status).reason.into_owned();
+    let refused = |from| {
+        let rig = &rig;
+        async move { try_watch(rig, Some(from)).await.err().expect("refused") }
+    };
+    let elsewhere = v1::FeedPosition { cluster_id: Bytes::from(vec![9; 16]), ..place.clone() };
+    assert_eq!(reason(refused(elsewhere).await), "WRONG_CLUSTER");
+    let old = v1::FeedPosition { at_unix_ms: place.at_unix_ms - 24 * 60 * 60 * 1_000, ..place };
+    assert_eq!(reason(refused(old.clone()).await), "COMPACTED");
+    let beyond = v1::FeedPosition { position: u64::MAX, at_unix_ms: u64::MAX / 2, ..old };
+    assert_eq!(reason(refused(beyond).await), "INVALID_REQUEST");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_is_what_is_in_force_and_where_to_go_on() {
+    let rig = Rig::start().await;
+    // More than one part holds.
+    let mut told = Vec::new();
+    for number in 0..130_u8 {
+        told.push(cut(&rig, &format!("subject {number}"), number + 10).await);
+    }
+    let mut client = WatchServiceClient::new(rig.channel.clone());
+    let request = v1::SnapshotRevocationsRequest { tenant: TENANT.to_owned() };
+    let mut parts = client.snapshot_revocations(request).await.expect("told").into_inner();
+    let (mut heard, mut complete) = (Vec::new(), None);
+    while let Some(part) = parts.message().await.expect("no error") {
+        assert!(complete.is_none(), "the last part is the last");
+        heard.extend(part.events.iter().map(position));
+        complete = part.complete_at;
+    }
+    assert_eq!(heard, told);
+    let mut watching = try_watch(&rig, complete).await.expect("known");
+    let next = cut(&rig, "later", 200).await;
+    assert_eq!(position(&watching.event().await), next);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stops_tells_its_watchers() {
+    let mut rig = Rig::start().await;
+    let mut watching = try_watch(&rig, None).await.expect("watching");
+    rig.tell_to_stop();
+    let ended = timeout(PATIENCE, watching.hears.message()).await.expect("in time");
+    let failure = Failure::from(&ended.expect_err("told why"));
+    assert_eq!(failure.reason, "SHUTTING_DOWN");
+    drop(watching);
+    rig.stop().await;
+}
