@@ -16,6 +16,18 @@ const HIDDEN: &[&str] = &[
     "jeton.v1.CreateSessionRequest",
     "jeton.v1.TouchSessionRequest",
     "jeton.v1.Session",
+    "jeton.v1.Precondition",
+    "jeton.v1.Consumption",
+    "jeton.v1.PutRecordRequest",
+    "jeton.v1.Record",
+    "jeton.v1.GetRecordRequest",
+    "jeton.v1.FindRecordsRequest",
+    "jeton.v1.RecordPage",
+    "jeton.v1.LookUpRecordRequest",
+    "jeton.v1.DeleteRecordRequest",
+    "jeton.v1.DeleteRecordsRequest",
+    "jeton.v1.ConsumedRecord",
+    "jeton.v1.SeenOnceRequest",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -25,6 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "jeton/v1/types.proto",
         "jeton/v1/token.proto",
         "jeton/v1/access.proto",
+        "jeton/v1/record.proto",
         "jeton/v1/revocation.proto",
         "jeton/v1/session.proto",
         "jeton/v1/pipeline.proto",

@@ -12,6 +12,7 @@ mod kills;
 mod load;
 mod members;
 mod opaque;
+mod records;
 mod revocation;
 mod secrets;
 mod sessions;

@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
 use crate::{
-    bench, check, cluster, completions, config, demo, dev, duration, exit, family, revoke, server,
-    session, suspend, tenant, token, watch,
+    bench, check, cluster, completions, config, demo, dev, duration, exit, family, record, revoke,
+    server, session, suspend, tenant, token, watch,
 };
 
 const EXAMPLES: &str = "\
@@ -53,6 +53,8 @@ pub enum Command {
     Token(token::TokenArgs),
     /// Look at a family of refresh tokens.
     Family(family::FamilyArgs),
+    /// One-time and keyed records: codes, device codes, consents, proofs that are seen once.
+    Record(record::RecordArgs),
     /// Revoke all that matches, in one step, however much that is.
     Revoke(revoke::RevokeArgs),
     /// Ask whether an access token may still be used, by what it says of itself.
@@ -196,6 +198,18 @@ mod tests {
             "jeton suspend --subject alice --reason fraud",
             "jeton resume --tenant-wide",
             "jeton reauthenticate alice",
+            "jeton record put code c --value v --lifetime 1m --create-only --if client=web",
+            "jeton record put consent k --index alice --index hex:00112233445566778899aabbccddeeff",
+            "jeton record get code c",
+            "jeton record find consent alice --page-size 10",
+            "jeton record look-up device WDJB --index --guesser 10.0.0.1",
+            "jeton record delete code c --if-version 1",
+            "jeton record delete --all-of alice consent",
+            "jeton record consume code c --if client=web --revoke-on-replay",
+            "jeton record seen-once dpop --issuer web --id j --expires-at 1893456000000",
+            "jeton record collect-expired job --before 1893456000000",
+            "jeton record kind set device --misses 5 --misses-per-tenant 100",
+            "jeton record kind list",
             "jeton config default",
             "jeton completions bash",
             "jeton completions zsh",

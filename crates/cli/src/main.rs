@@ -18,6 +18,7 @@ mod family;
 mod listing;
 mod opaque;
 mod output;
+mod record;
 mod refused;
 mod revoke;
 mod server;
@@ -63,6 +64,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Tenant(args) => tenant::run(args, format).await,
         Command::Token(args) => token::run(args, format).await,
         Command::Family(args) => family::run(args, format).await,
+        Command::Record(args) => record::run(args, format).await,
         Command::Revoke(args) => revoke::run(args, format).await,
         Command::Check(args) => check::run(args, format).await,
         Command::Session(args) => session::run(args, format).await,

@@ -1,6 +1,6 @@
 //! "No" as a result: what the cluster judged, for people and for programs.
 
-use jeton_client::{Refusal, ReuseClass, RevocationCause};
+use jeton_client::{CodeRefusal, Refusal, ReuseClass, RevocationCause};
 use serde::Serialize;
 
 use crate::output::{Report, Table};
@@ -93,6 +93,16 @@ pub fn reason(refusal: &Refusal) -> &'static str {
         Refusal::CapReached { .. } => "CAP_REACHED",
         Refusal::SessionDead { .. } => "SESSION_DEAD",
         Refusal::Suspended(_) => "SUSPENDED",
+        Refusal::PreconditionFailed => "PRECONDITION_FAILED",
+        Refusal::Already { .. } => "ALREADY",
+        Refusal::AttemptsExceeded { .. } => "ATTEMPTS_EXCEEDED",
+        Refusal::Replay => "REPLAY",
+        Refusal::Code(code) => match code {
+            CodeRefusal::NotFound => "CODE_NOT_FOUND",
+            CodeRefusal::PreconditionFailed => "CODE_PRECONDITION_FAILED",
+            CodeRefusal::Already { .. } => "CODE_ALREADY",
+            CodeRefusal::Expired { .. } => "CODE_EXPIRED",
+        },
         _ => "OTHER",
     }
 }
@@ -105,6 +115,7 @@ pub fn cause(cause: RevocationCause) -> &'static str {
         RevocationCause::Reuse => "REUSE",
         RevocationCause::Cutoff => "CUTOFF",
         RevocationCause::Reauthentication => "REAUTHENTICATION",
+        RevocationCause::CodeReplay => "CODE_REPLAY",
         RevocationCause::Evicted => "EVICTED",
         RevocationCause::Session => "SESSION",
         RevocationCause::Suspension => "SUSPENSION",

@@ -16,6 +16,7 @@ use jeton_wire::decode::Consistency;
 
 use crate::error::Error;
 use crate::id::IntoId;
+use crate::record::Consumption;
 
 /// Collects what is wrong until there is somebody to tell.
 #[derive(Debug, Clone, Default)]
@@ -61,6 +62,7 @@ pub(crate) struct FamilyRest {
     pub grace: Option<DurationMs>,
     pub authenticated_at: Option<Position>,
     pub cap: Option<FamilyCap>,
+    pub code: Option<Consumption>,
     pub session: Option<SessionId>,
 }
 
@@ -164,6 +166,13 @@ impl NewFamily {
     #[must_use]
     pub fn session(mut self, session: impl IntoId<SessionId>) -> Self {
         self.rest.session = self.checks.id("session", session);
+        self
+    }
+
+    /// The code that it is made from: consumed in the same command, or no family is made.
+    #[must_use]
+    pub fn code(mut self, code: Consumption) -> Self {
+        self.rest.code = Some(code);
         self
     }
 

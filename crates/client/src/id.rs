@@ -1,6 +1,8 @@
 //! Identifiers given as plain text or as the types of the core.
 
-use jeton_core::ids::{ClientId, DeviceId, IdError, Jti, SessionId, SubjectId, TenantId};
+use jeton_core::ids::{
+    ClientId, DeviceId, IdError, IssuerId, Jti, RecordKind, SessionId, SubjectId, TenantId,
+};
 
 /// What can name a `T`: text that is checked, or a `T`, which was.
 pub trait IntoId<T>: sealed::Sealed {
@@ -55,4 +57,4 @@ macro_rules! into_id {
         }
     )*};
 }
-into_id!(TenantId, SubjectId, ClientId, DeviceId, SessionId, Jti);
+into_id!(TenantId, SubjectId, ClientId, DeviceId, SessionId, Jti, RecordKind, IssuerId);

@@ -45,6 +45,8 @@ mod family;
 mod id;
 mod listing;
 mod opaque;
+mod record;
+mod records;
 mod seal;
 mod session;
 mod suspension;
@@ -63,14 +65,18 @@ pub use error::{Error, Violation};
 pub use family::{Check, Cut, FamilyUpdate, NewFamily, RotateContext};
 pub use id::IntoId;
 pub use jeton_core::access::{Access, Basis, Claims, Denied};
-pub use jeton_core::command::{CapPolicy, CapScope, FamilyCap, Suspendable};
+pub use jeton_core::command::{
+    AttemptLimits, CapPolicy, CapScope, FamilyCap, OnExpiry, RecordKindSettings, RecordName,
+    RecordRoots, Suspendable,
+};
 pub use jeton_core::feed::{Change, FeedEntry};
 pub use jeton_core::ids::{
-    ClientId, ClusterId, DeviceId, FamilyId, Generation, IdError, Jti, Kid, Position, RequestId,
-    SessionId, SubjectId, TenantId, UnixMs,
+    ClientId, ClusterId, DeviceId, FamilyId, Generation, IdError, IssuerId, Jti, KeyDigest, Kid,
+    Position, RecordKind, RequestId, SessionId, SubjectId, TenantId, UnixMs,
 };
 pub use jeton_core::reply::{
-    FamilyView, Refusal, Reuse, ReuseClass, RevocationCause, RevokedBy, SessionView, TenantView,
+    CodeRefusal, ConsumedRecord, FamilyView, RecordView, Refusal, Reuse, ReuseClass,
+    RevocationCause, RevokedBy, SessionView, TenantView,
 };
 pub use jeton_core::token::{TokenError, TokenText};
 pub use jeton_wire::decode::Consistency;
@@ -79,6 +85,7 @@ pub use listing::{Families, FamilyCount, FamilyPage};
 pub use opaque::{
     OPAQUE_BYTES_MAX, OPAQUE_BYTES_MIN, OpaqueRotation, OpaqueToken, OpaqueTokenError, Token,
 };
+pub use record::{Collected, Consumed, Consumption, NewRecord, Pepper, RecordPage, Seen, digest};
 pub use seal::SealError;
 pub use session::{
     NewSession, Page, SessionChange, SessionMade, SessionOver, SessionUsed, Sessions,

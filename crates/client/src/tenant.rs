@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::family::{Check, Cut, FamilyUpdate, NewFamily, RotateContext};
 use crate::id::IntoId;
 use crate::opaque::Token;
+use crate::record::Consumption;
 use crate::seal::{self, NONCE_BYTES, Place, SECRET_BYTES};
 use crate::token::{Issued, RefreshToken};
 use crate::transport::retry::Repeat;
@@ -117,7 +118,7 @@ impl Tenant {
             authenticated_at: rest.authenticated_at,
             cap: rest.cap,
             session: rest.session,
-            code: None,
+            code: rest.code.map(Consumption::checked).transpose()?.map(Box::new),
         };
         let name = self.name(None)?;
         let make = || Request::CreateFamily(encode::create_family(&self.tenant, name, &create));

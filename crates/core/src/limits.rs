@@ -128,7 +128,7 @@ pub const ATTEMPTS_MISSES_MAX: u32 = 1_000_000;
 pub const COLLECT_ROWS_MAX: u32 = 1_000;
 /// Records that one visit of a sweep to a cut on an index key may look at.
 pub const CUT_ROWS_MAX: u32 = 250;
-/// Index entries that one page of `FindRecords` may look at.
-pub const FIND_ROWS_MAX: usize = 4_000;
+/// Index entries that one look at records of an index key goes through.
+pub const FIND_ROWS_MAX: usize = 64;
 /// Furthest end of a proof that is seen once.
 pub const SEEN_LIFETIME_MAX: DurationMs = FAMILY_LIFETIME_MAX;

@@ -23,6 +23,7 @@ use jeton_wire::decode::DEADLINE_MS_MAX;
 use jeton_wire::pb::admin_v1::cluster_service_server::ClusterServiceServer;
 use jeton_wire::pb::admin_v1::tenant_service_server::TenantServiceServer;
 use jeton_wire::pb::v1::pipeline_service_server::PipelineServiceServer;
+use jeton_wire::pb::v1::record_service_server::RecordServiceServer;
 use jeton_wire::pb::v1::revocation_service_server::RevocationServiceServer;
 use jeton_wire::pb::v1::session_service_server::SessionServiceServer;
 use jeton_wire::pb::v1::token_service_server::TokenServiceServer;
@@ -48,6 +49,7 @@ use crate::metrics::Metrics;
 use crate::routes::Routes;
 use crate::service::cluster::Cluster;
 use crate::service::pipeline::Pipelines;
+use crate::service::record::Records;
 use crate::service::revocation::Revocations;
 use crate::service::session::Sessions;
 use crate::service::tenants::Tenants;
@@ -254,6 +256,7 @@ fn port<H: Health>(
         Pipelines { desk: desk.clone(), outstanding_max: config.pipeline_outstanding_max, closing };
     let tokens = TokenServiceServer::new(Tokens(desk.clone()));
     let sessions = SessionServiceServer::new(Sessions(desk.clone()));
+    let records = RecordServiceServer::new(Records(desk.clone()));
     let revocations = RevocationServiceServer::new(Revocations(desk.clone()));
     let pipelines = PipelineServiceServer::new(pipelines);
     let tenants = TenantServiceServer::new(Tenants(desk.clone()));
@@ -261,6 +264,7 @@ fn port<H: Health>(
         health,
         tokens: tokens.max_decoding_message_size(bytes_max),
         sessions: sessions.max_decoding_message_size(bytes_max),
+        records: records.max_decoding_message_size(bytes_max),
         revocations: revocations.max_decoding_message_size(bytes_max),
         watches: WatchServiceServer::new(watches),
         pipelines: pipelines.max_decoding_message_size(bytes_max),

@@ -125,6 +125,8 @@ impl Desk {
             decode::Query::FamilyCount(_) => Kind::CountFamilies,
             decode::Query::Access(_) => Kind::CheckAccess,
             decode::Query::Session(query) => Kind::Session(query.kind()),
+            decode::Query::Record(_) => Kind::GetRecord,
+            decode::Query::Records(_) => Kind::FindRecords,
         };
         let slot = outbox.open(Pending { tag, kind, deadline, issue: None });
         Asking { read, kind, slot, deadline }

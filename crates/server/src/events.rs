@@ -93,6 +93,9 @@ impl EventSink for LoggedEvents {
                 client = client.as_str(),
                 until_unix_ms = until.0,
             ),
+            EventKind::RecordReplayed { kind } => {
+                line!(warn, &event, "record_replayed", kind = kind.as_str())
+            }
             // An event that is newer than this page is told by its name alone.
             other => line!(info, &event, "other", what = format!("{other:?}")),
         };

@@ -6,6 +6,7 @@ use jeton_raft::Node;
 use jeton_wire::pb::admin_v1::cluster_service_server::ClusterServiceServer;
 use jeton_wire::pb::admin_v1::tenant_service_server::TenantServiceServer;
 use jeton_wire::pb::v1::pipeline_service_server::PipelineServiceServer;
+use jeton_wire::pb::v1::record_service_server::RecordServiceServer;
 use jeton_wire::pb::v1::revocation_service_server::RevocationServiceServer;
 use jeton_wire::pb::v1::session_service_server::SessionServiceServer;
 use jeton_wire::pb::v1::token_service_server::TokenServiceServer;
@@ -16,6 +17,7 @@ use tracing::{info, warn};
 
 use crate::service::cluster::{Cluster, why_not_ready};
 use crate::service::pipeline::Pipelines;
+use crate::service::record::Records;
 use crate::service::revocation::Revocations;
 use crate::service::session::Sessions;
 use crate::service::tenants::Tenants;
@@ -25,11 +27,12 @@ use crate::service::token::Tokens;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Services that a caller may ask about; "" is the server as a whole.
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 8] = [
     "",
     TokenServiceServer::<Tokens>::NAME,
     RevocationServiceServer::<Revocations>::NAME,
     SessionServiceServer::<Sessions>::NAME,
+    RecordServiceServer::<Records>::NAME,
     PipelineServiceServer::<Pipelines>::NAME,
     ClusterServiceServer::<Cluster>::NAME,
     TenantServiceServer::<Tenants>::NAME,

@@ -29,6 +29,7 @@ pub mod logging;
 pub mod metrics;
 mod outbox;
 mod reads;
+mod records;
 mod routes;
 mod service;
 mod sessions;

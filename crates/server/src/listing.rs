@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::desk::{Desk, unreadable};
 use crate::failures;
 use crate::reads::{Asking, age_of};
+use crate::records;
 use crate::sessions;
 
 /// Rows of an index that one look goes through.
@@ -31,7 +32,8 @@ const PAGE_BYTES: usize = 1024 * 1024;
 
 /// Whether a read is answered here.
 pub(crate) fn is_one(query: &Query) -> bool {
-    matches!(query, Query::Families(_) | Query::FamilyCount(_) | Query::Session(_))
+    use Query::{Families, FamilyCount, Records, Session};
+    matches!(query, Families(_) | FamilyCount(_) | Records(_) | Session(_))
 }
 
 /// Answers a listing or a count behind its barrier.
@@ -48,9 +50,12 @@ pub(crate) async fn answer(
             listing::counted(point.position, age, walk.count(query).await?)
         }
         Query::Session(query) => sessions::answer(desk, asking, query, point).await,
-        Query::Validate { .. } | Query::Family(_) | Query::FamilyOf { .. } | Query::Access(_) => {
-            Err(jeton_wire::reply::bug("only listings are listed"))
-        }
+        Query::Records(asked) => records::page(desk, asking, point, asked).await,
+        Query::Validate { .. }
+        | Query::Family(_)
+        | Query::FamilyOf { .. }
+        | Query::Record(_)
+        | Query::Access(_) => Err(jeton_wire::reply::bug("only listings are listed")),
     }
 }
 

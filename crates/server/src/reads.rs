@@ -21,6 +21,7 @@ use crate::failures;
 use crate::keys::Verdict;
 use crate::listing;
 use crate::outbox::{Outbox, Slot};
+use crate::records;
 
 /// Access tokens that one look at the rows is about: each takes a handful of rows.
 const CHECKS_A_LOOK: usize = 8;
@@ -105,7 +106,8 @@ fn answer_one(desk: &Desk, asking: &Asking, point: &ReadPoint) -> Result<Respons
             Err(refusal) => Err(refusal),
         },
         Query::Validate { .. } => validate(desk, asking, point)?,
-        Query::Families(_) | Query::FamilyCount(_) | Query::Session(_) => {
+        Query::Record(asked) => return records::one(desk, asking, point, asked),
+        Query::Families(_) | Query::FamilyCount(_) | Query::Records(_) | Query::Session(_) => {
             return Err(reply::bug("listings are answered elsewhere"));
         }
     };

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use jeton_wire::pb::admin_v1::cluster_service_server::ClusterServiceServer;
 use jeton_wire::pb::admin_v1::tenant_service_server::TenantServiceServer;
 use jeton_wire::pb::v1::pipeline_service_server::PipelineServiceServer;
+use jeton_wire::pb::v1::record_service_server::RecordServiceServer;
 use jeton_wire::pb::v1::revocation_service_server::RevocationServiceServer;
 use jeton_wire::pb::v1::session_service_server::SessionServiceServer;
 use jeton_wire::pb::v1::token_service_server::TokenServiceServer;
@@ -19,6 +20,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use crate::deadline;
 use crate::service::cluster::Cluster;
 use crate::service::pipeline::Pipelines;
+use crate::service::record::Records;
 use crate::service::revocation::Revocations;
 use crate::service::session::Sessions;
 use crate::service::tenants::Tenants;
@@ -29,6 +31,7 @@ use crate::service::watch::Watches;
 pub(crate) struct Routes<H> {
     pub(crate) health: HealthServer<H>,
     pub(crate) tokens: TokenServiceServer<Tokens>,
+    pub(crate) records: RecordServiceServer<Records>,
     pub(crate) revocations: RevocationServiceServer<Revocations>,
     pub(crate) sessions: SessionServiceServer<Sessions>,
     pub(crate) pipelines: PipelineServiceServer<Pipelines>,
@@ -43,6 +46,7 @@ impl<H> Clone for Routes<H> {
         Self {
             health: self.health.clone(),
             tokens: self.tokens.clone(),
+            records: self.records.clone(),
             revocations: self.revocations.clone(),
             sessions: self.sessions.clone(),
             pipelines: self.pipelines.clone(),
@@ -66,6 +70,7 @@ impl<H: Health> Routes<H> {
         match path.strip_prefix('/').and_then(|path| path.split('/').next()) {
             Some(PipelineServiceServer::<Pipelines>::NAME) => self.pipelines.clone().call(request),
             Some(TokenServiceServer::<Tokens>::NAME) => self.tokens.clone().call(request),
+            Some(RecordServiceServer::<Records>::NAME) => self.records.clone().call(request),
             Some(RevocationServiceServer::<Revocations>::NAME) => {
                 self.revocations.clone().call(request)
             }

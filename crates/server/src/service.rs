@@ -2,6 +2,7 @@
 
 pub(crate) mod cluster;
 pub(crate) mod pipeline;
+pub(crate) mod record;
 pub(crate) mod revocation;
 pub(crate) mod session;
 pub(crate) mod tenants;

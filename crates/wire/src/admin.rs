@@ -1,10 +1,11 @@
 //! Tenants for operators: settings and views, both ways.
 
 use jeton_core::command::{
-    Command, CreateTenant, KeyMaterial, MarkKeyCompromised, Operation, RequestName,
-    RotateTenantKey, SetTenant, SettingsChange, TenantSettings,
+    AttemptLimits, Command, CreateTenant, KeyMaterial, MarkKeyCompromised, OnExpiry, Operation,
+    RecordKindSettings, RequestName, RotateTenantKey, SetRecordKind, SetTenant, SettingsChange,
+    TenantSettings,
 };
-use jeton_core::ids::{DurationMs, Kid, RequestId, TenantId, UnixMs};
+use jeton_core::ids::{DurationMs, Kid, RecordKind, RequestId, TenantId, UnixMs};
 use jeton_core::limits;
 use jeton_core::reply::TenantView;
 
@@ -56,6 +57,49 @@ pub fn mark_key_compromised(r: &pb::MarkKeyCompromisedRequest) -> Result<Command
     })?;
     let operation = Operation::MarkKeyCompromised(MarkKeyCompromised { kid: Kid(kid) });
     command(&r.tenant, &r.request_id, r.age_ms, operation)
+}
+
+/// The command of `SetRecordKind`.
+///
+/// # Errors
+/// [`Violation`] names the field.
+pub fn set_record_kind(r: &pb::SetRecordKindRequest) -> Result<Command, Violation> {
+    let pb = check::required("kind", r.kind.as_ref())?;
+    let (kind, settings) = record_kind_from(pb)?;
+    let operation = Operation::SetRecordKind(SetRecordKind { kind, settings });
+    command(&r.tenant, &r.request_id, r.age_ms, operation)
+}
+
+/// What holds for a kind of records, for the wire.
+#[must_use]
+pub fn record_kind(kind: &RecordKind, settings: &RecordKindSettings) -> pb::RecordKind {
+    pb::RecordKind {
+        kind: kind.as_str().to_owned(),
+        keep_expired: settings.on_expiry == OnExpiry::Keep,
+        attempts: settings.attempts.map(|it| pb::AttemptLimits {
+            misses_per_guesser: it.misses_per_guesser,
+            misses_per_tenant: it.misses_per_tenant,
+            window_ms: it.window.0,
+        }),
+    }
+}
+
+/// What holds for a kind of records, from the wire.
+///
+/// # Errors
+/// [`Violation`] names the field.
+pub fn record_kind_from(
+    pb: &pb::RecordKind,
+) -> Result<(RecordKind, RecordKindSettings), Violation> {
+    let kind = RecordKind::new(&pb.kind);
+    let kind = kind.map_err(|error| Violation::new("kind.kind", error.to_string()))?;
+    let attempts = pb.attempts.as_ref().map(|it| AttemptLimits {
+        misses_per_guesser: it.misses_per_guesser,
+        misses_per_tenant: it.misses_per_tenant,
+        window: DurationMs(it.window_ms),
+    });
+    let on_expiry = if pb.keep_expired { OnExpiry::Keep } else { OnExpiry::Hide };
+    Ok((kind, RecordKindSettings { on_expiry, attempts }))
 }
 
 fn command(

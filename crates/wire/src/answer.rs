@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use jeton_core::access::Access;
 use jeton_core::ids::{FamilyId, Generation, Kid, Mac, Position, UnixMs};
-use jeton_core::reply::{FamilyView, Refusal};
+use jeton_core::reply::{ConsumedRecord, FamilyView, RecordView, Refusal};
 
 use crate::check::{self, Violation};
 use crate::failure::Failure;
 use crate::pb::v1;
 use crate::pb::v1::operation_result::Response;
-use crate::{access, listing, refusal, session, suspension, view};
+use crate::{access, listing, record, refusal, session, suspension, view};
 
 /// The outcome of a mutation.
 #[derive(Debug, Clone, PartialEq)]
@@ -151,6 +151,24 @@ pub enum Answer {
     RevokeAccessToken(Answered<Revocation>),
     /// To `CheckAccess`.
     CheckAccess(Seen<Vec<Access>>),
+    /// To `PutRecord`: the new version.
+    PutRecord(Answered<u64>),
+    /// To `GetRecord`.
+    GetRecord(Seen<RecordView>),
+    /// To `FindRecords`.
+    FindRecords(Seen<record::Page>),
+    /// To `LookUpRecord`.
+    LookUpRecord(Answered<RecordView>),
+    /// To `DeleteRecord`: whether there was one.
+    DeleteRecord(Answered<bool>),
+    /// To `DeleteRecords`.
+    DeleteRecords(Answered<()>),
+    /// To `CollectExpired`.
+    CollectExpired(Answered<record::Collected>),
+    /// To `Consume`.
+    Consume(Answered<ConsumedRecord>),
+    /// To `SeenOnce`.
+    SeenOnce(Answered<()>),
 }
 
 /// The answer inside a pipeline's result.
@@ -189,6 +207,15 @@ pub fn operation(result: v1::OperationResult) -> Result<Answer, Failure> {
             revoke_access_token(r).map(Answer::RevokeAccessToken)
         }
         Some(Response::CheckAccess(r)) => check_access(r).map(Answer::CheckAccess),
+        Some(Response::PutRecord(r)) => record::put_record(r).map(Answer::PutRecord),
+        Some(Response::GetRecord(r)) => record::get_record(r).map(Answer::GetRecord),
+        Some(Response::FindRecords(r)) => record::find_records(r).map(Answer::FindRecords),
+        Some(Response::LookUpRecord(r)) => record::look_up_record(r).map(Answer::LookUpRecord),
+        Some(Response::DeleteRecord(r)) => record::delete_record(r).map(Answer::DeleteRecord),
+        Some(Response::DeleteRecords(r)) => record::delete_records(r).map(Answer::DeleteRecords),
+        Some(Response::CollectExpired(r)) => record::collect_expired(r).map(Answer::CollectExpired),
+        Some(Response::Consume(r)) => record::consume(r).map(Answer::Consume),
+        Some(Response::SeenOnce(r)) => record::seen_once(r).map(Answer::SeenOnce),
     };
     decoded.map_err(Failure::malformed_response)
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jeton_core::command::{Binding, CapPolicy, CapScope, FamilyCap, Origin};
 use jeton_core::ids::{
-    ClientId, DeviceId, DurationMs, FamilyId, IdError, Mac, RequestId, SecretDigest, SessionId,
-    SubjectId, TenantId,
+    ClientId, DeviceId, DurationMs, FamilyId, IdError, KeyDigest, Mac, RequestId, SecretDigest,
+    SessionId, SubjectId, TenantId,
 };
 use jeton_core::limits;
 
@@ -112,6 +112,22 @@ pub fn session_opt(field: &str, text: &str) -> Result<Option<SessionId>, Violati
 /// [`Violation`] of `field`.
 pub fn family(field: &str, bytes: &[u8]) -> Result<FamilyId, Violation> {
     FamilyId::from_slice(bytes).map_err(|e| Violation::id(field, &e))
+}
+
+/// A family's id that may be empty.
+///
+/// # Errors
+/// [`Violation`] of `field`.
+pub fn family_opt(field: &str, bytes: &[u8]) -> Result<Option<FamilyId>, Violation> {
+    if bytes.is_empty() { Ok(None) } else { family(field, bytes).map(Some) }
+}
+
+/// The digest of something that names a record, or is compared.
+///
+/// # Errors
+/// [`Violation`] of `field`.
+pub fn key_digest(field: &str, bytes: &[u8]) -> Result<KeyDigest, Violation> {
+    sixteen(field, "digest", bytes).map(KeyDigest)
 }
 
 /// A request's id.

@@ -18,6 +18,7 @@ use crate::access;
 use crate::check::{self, Violation};
 use crate::listing::{self, PageAsked};
 use crate::pb::v1;
+use crate::record::{self, RecordsAsked};
 use crate::{session, suspension};
 
 /// A checked request.
@@ -94,6 +95,10 @@ pub enum Query {
     Access(Vec<AccessClaims>),
     /// Something about sessions.
     Session(session::Query),
+    /// A record, by its key.
+    Record(RecordsAsked),
+    /// Records by an index key, a page of them.
+    Records(RecordsAsked),
 }
 
 /// How fresh a read must be.
@@ -139,6 +144,15 @@ pub fn operation(request: Option<v1::operation::Request>) -> Result<Asked, Viola
         Request::CountFamilies(r) => listing::count(r).map(Asked::Read),
         Request::RevokeAccessToken(r) => access::revoke_request(&r).map(Asked::Write),
         Request::CheckAccess(r) => access::check_request(r).map(Asked::Read),
+        Request::PutRecord(r) => record::put(r).map(Asked::Write),
+        Request::GetRecord(r) => record::get(r).map(Asked::Read),
+        Request::FindRecords(r) => record::find(r).map(Asked::Read),
+        Request::LookUpRecord(r) => record::look_up(r).map(Asked::Write),
+        Request::DeleteRecord(r) => record::delete(r).map(Asked::Write),
+        Request::DeleteRecords(r) => record::delete_all(r).map(Asked::Write),
+        Request::CollectExpired(r) => record::collect(r).map(Asked::Write),
+        Request::Consume(r) => record::asked_consume(r).map(Asked::Write),
+        Request::SeenOnce(r) => record::seen(r).map(Asked::Write),
     }
 }
 
@@ -197,7 +211,7 @@ fn create_family(r: v1::CreateFamilyRequest) -> Result<Write, Violation> {
         authenticated_at: r.authenticated_at_position.map(Position),
         cap: r.cap.map(|cap| check::cap(&cap)).transpose()?,
         session: check::session_opt("session", &r.session)?,
-        code: None,
+        code: r.code.map(|code| record::consumption("code", code).map(Box::new)).transpose()?,
     };
     Ok(write(tenant, request, Operation::CreateFamily(Box::new(create)), None))
 }

@@ -15,6 +15,7 @@ use crate::decode::{Asked, Consistency, Query, Read, Write};
 use crate::listing;
 use crate::pb::v1;
 use crate::pb::v1::operation::Request;
+use crate::record;
 use crate::{session, suspension};
 
 /// The request of a pipeline operation; `None` for commands that clients don't send.
@@ -48,6 +49,21 @@ fn command(Write { command, mac }: &Write) -> Option<Request> {
         Operation::Suspend(s) => suspension::suspend(tenant, *name, s),
         Operation::Resume(r) => suspension::resume(tenant, *name, r),
         Operation::RequireReauthentication(r) => suspension::reauthenticate(tenant, *name, r),
+        Operation::PutRecord(p) => Request::PutRecord(record::put_request(tenant, *name, p)),
+        Operation::LookUpRecord(l) => {
+            Request::LookUpRecord(record::look_up_request(tenant, *name, l))
+        }
+        Operation::DeleteRecord(d) => {
+            Request::DeleteRecord(record::delete_request(tenant, *name, d))
+        }
+        Operation::DeleteRecords(d) => {
+            Request::DeleteRecords(record::delete_all_request(tenant, *name, d))
+        }
+        Operation::CollectExpired(c) => {
+            Request::CollectExpired(record::collect_request(tenant, *name, c))
+        }
+        Operation::Consume(c) => Request::Consume(record::consume_request(tenant, *name, c)),
+        Operation::SeenOnce(s) => Request::SeenOnce(record::seen_request(tenant, *name, s)),
         _ => return None,
     })
 }
@@ -89,6 +105,12 @@ fn query(read: &Read) -> Request {
             tokens: tokens.iter().map(access::claims).collect(),
             consistency,
         }),
+        Query::Record(asked) => {
+            Request::GetRecord(record::get_request(&read.tenant, asked, read.consistency))
+        }
+        Query::Records(asked) => {
+            Request::FindRecords(record::find_request(&read.tenant, asked, None, read.consistency))
+        }
     }
 }
 
@@ -142,6 +164,7 @@ pub fn create_family(
         grace_ms: create.grace.map(|d| d.0),
         authenticated_at_position: create.authenticated_at.map(|p| p.0),
         cap: create.cap.map(cap),
+        code: create.code.as_deref().map(record::shown_consumption),
         session: text(create.session.as_ref().map(|s| s.as_str())),
         opaque: create.opaque,
     }

@@ -28,4 +28,16 @@ prints_only! {
     TouchSessionRequest { tenant, request, version }
     Session { version, clients, created_position, dead }
     Family { family_id, client, version, generation, created_position, dead }
+    Precondition { name }
+    Consumption { kind, revoke_on_replay }
+    PutRecordRequest { tenant, request, kind, lifetime_ms, family_id }
+    Record { kind, version, created_position, expired, family_id }
+    GetRecordRequest { tenant, kind, consistency }
+    FindRecordsRequest { tenant, kind, page_size, consistency }
+    RecordPage {}
+    LookUpRecordRequest { tenant, request, kind }
+    DeleteRecordRequest { tenant, request, kind, version }
+    DeleteRecordsRequest { tenant, request, kind }
+    ConsumedRecord { created_at_unix_ms, origin_position }
+    SeenOnceRequest { tenant, request, kind, expires_at_unix_ms }
 }

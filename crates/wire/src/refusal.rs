@@ -13,12 +13,13 @@
 
 use std::time::Duration;
 
-use jeton_core::ids::{DurationMs, Generation, Position, UnixMs};
+use bytes::Bytes;
+use jeton_core::ids::{DurationMs, FamilyId, Generation, Position, UnixMs};
 use jeton_core::limits;
-use jeton_core::reply::{Refusal, Reuse, ReuseClass, RevocationCause, RevokedBy};
+use jeton_core::reply::{CodeRefusal, Refusal, Reuse, ReuseClass, RevocationCause, RevokedBy};
 use tonic::Code;
 
-use crate::check::Violation;
+use crate::check::{self, Violation};
 use crate::encode::text;
 use crate::failure::{Failure, reason};
 use crate::pb::v1;
@@ -87,11 +88,42 @@ fn data(refusal: Refusal) -> v1::Refusal {
             pb.limit_max = u64::from(max);
             Pb::CapReached
         }
+        Refusal::PreconditionFailed => Pb::PreconditionFailed,
+        Refusal::Already { at, family } => {
+            pb.already = Some(already(at, family));
+            Pb::Already
+        }
+        Refusal::AttemptsExceeded { retry_after } => {
+            pb.retry_after_ms = retry_after.0;
+            Pb::AttemptsExceeded
+        }
+        Refusal::Replay => Pb::Replay,
+        Refusal::Code(code) => self::code(&mut pb, code),
         // `encode` made failures of these; a refusal that this version can't name is told in words.
         _ => Pb::Unspecified,
     };
     pb.code = code.into();
     pb
+}
+
+fn already(at: UnixMs, family: Option<FamilyId>) -> v1::Already {
+    let family = family.map(|family| Bytes::copy_from_slice(&family.0));
+    v1::Already { at_unix_ms: at.0, family_id: family.unwrap_or_default() }
+}
+
+fn code(pb: &mut v1::Refusal, code: CodeRefusal) -> Pb {
+    match code {
+        CodeRefusal::NotFound => Pb::CodeNotFound,
+        CodeRefusal::PreconditionFailed => Pb::CodePreconditionFailed,
+        CodeRefusal::Already { at, family } => {
+            pb.already = Some(already(at, family));
+            Pb::CodeAlready
+        }
+        CodeRefusal::Expired { at } => {
+            pb.expired = Some(v1::Expired { absolute_unix_ms: at.0, idle_unix_ms: at.0 });
+            Pb::CodeExpired
+        }
+    }
 }
 
 fn revoked(by: &RevokedBy) -> v1::Revoked {
@@ -113,6 +145,7 @@ pub(crate) fn cause(cause: RevocationCause) -> v1::revoked::Cause {
         RevocationCause::Reauthentication => Cause::Reauthentication,
         RevocationCause::Evicted => Cause::Evicted,
         RevocationCause::Session => Cause::Session,
+        RevocationCause::CodeReplay => Cause::CodeReplay,
         RevocationCause::Suspension => Cause::Suspension,
         RevocationCause::AccessToken => Cause::AccessToken,
         _ => Cause::Unspecified,
@@ -201,6 +234,21 @@ pub fn message(refusal: &Refusal) -> String {
         Refusal::CapReached { max } => {
             format!("as many families live as the cap of {max} allows: end one of them first")
         }
+        Refusal::PreconditionFailed => {
+            "something else was shown than the record asks for: it was not consumed".to_owned()
+        }
+        Refusal::Already { .. } => "it was consumed before: nothing gives it back".to_owned(),
+        Refusal::AttemptsExceeded { retry_after } => {
+            format!("too many look-ups have missed: try again after {} ms", retry_after.0)
+        }
+        Refusal::Replay => "the proof was shown before: make a new one".to_owned(),
+        Refusal::Code(code) => match code {
+            CodeRefusal::NotFound => "there is no such code, or a root of it is dead",
+            CodeRefusal::PreconditionFailed => "something else was shown than the code asks for",
+            CodeRefusal::Already { .. } => "the code was consumed before",
+            CodeRefusal::Expired { .. } => "the code has expired",
+        }
+        .to_owned(),
         _ => "refused by a rule that is newer than this node: update it".to_owned(),
     }
 }
@@ -277,11 +325,36 @@ pub fn decode(pb: v1::Refusal) -> Result<Refusal, Violation> {
         Ok(Pb::Suspended) => Refusal::Suspended(revoked_from(
             &pb.revoked.ok_or_else(|| missing("refusal.revoked"))?,
         )?),
+        Ok(Pb::PreconditionFailed) => Refusal::PreconditionFailed,
+        Ok(Pb::Already) => {
+            let (at, family) = already_from(pb.already)?;
+            Refusal::Already { at, family }
+        }
+        Ok(Pb::AttemptsExceeded) => {
+            Refusal::AttemptsExceeded { retry_after: DurationMs(pb.retry_after_ms) }
+        }
+        Ok(Pb::Replay) => Refusal::Replay,
+        Ok(Pb::CodeNotFound) => Refusal::Code(CodeRefusal::NotFound),
+        Ok(Pb::CodePreconditionFailed) => Refusal::Code(CodeRefusal::PreconditionFailed),
+        Ok(Pb::CodeAlready) => {
+            let (at, family) = already_from(pb.already)?;
+            Refusal::Code(CodeRefusal::Already { at, family })
+        }
+        Ok(Pb::CodeExpired) => {
+            let expired = pb.expired.ok_or_else(|| missing("refusal.expired"))?;
+            Refusal::Code(CodeRefusal::Expired { at: UnixMs(expired.absolute_unix_ms) })
+        }
         Ok(Pb::Unspecified) | Err(_) => {
             let problem = format!("{} is unknown to this client: {}", pb.code, pb.message);
             return Err(Violation::new("refusal.code", problem));
         }
     })
+}
+
+fn already_from(pb: Option<v1::Already>) -> Result<(UnixMs, Option<FamilyId>), Violation> {
+    let pb = check::required("refusal.already", pb)?;
+    let family = check::family_opt("refusal.already.family_id", &pb.family_id)?;
+    Ok((UnixMs(pb.at_unix_ms), family))
 }
 
 pub(crate) fn cause_from(field: &str, cause: i32) -> Result<RevocationCause, Violation> {
@@ -294,6 +367,7 @@ pub(crate) fn cause_from(field: &str, cause: i32) -> Result<RevocationCause, Vio
         Ok(Cause::Reauthentication) => RevocationCause::Reauthentication,
         Ok(Cause::Evicted) => RevocationCause::Evicted,
         Ok(Cause::Session) => RevocationCause::Session,
+        Ok(Cause::CodeReplay) => RevocationCause::CodeReplay,
         Ok(Cause::Suspension) => RevocationCause::Suspension,
         Ok(Cause::AccessToken) => RevocationCause::AccessToken,
         Ok(Cause::Unspecified) | Err(_) => {

@@ -10,7 +10,7 @@ use tonic::Code;
 use crate::failure::{Failure, reason};
 use crate::pb::v1;
 use crate::pb::v1::operation_result::Response;
-use crate::{access, listing, refusal, session, view};
+use crate::{access, listing, record, refusal, session, view};
 
 /// Which response a request is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,6 +49,24 @@ pub enum Kind {
     Resume,
     /// `RequireReauthenticationResponse`
     RequireReauthentication,
+    /// `PutRecordResponse`
+    PutRecord,
+    /// `GetRecordResponse`
+    GetRecord,
+    /// `FindRecordsResponse`
+    FindRecords,
+    /// `LookUpRecordResponse`
+    LookUpRecord,
+    /// `DeleteRecordResponse`
+    DeleteRecord,
+    /// `DeleteRecordsResponse`
+    DeleteRecords,
+    /// `CollectExpiredResponse`
+    CollectExpired,
+    /// `ConsumeResponse`
+    Consume,
+    /// `SeenOnceResponse`
+    SeenOnce,
 }
 
 impl Kind {
@@ -70,6 +88,13 @@ impl Kind {
             Operation::Suspend(_) => Self::Suspend,
             Operation::Resume(_) => Self::Resume,
             Operation::RequireReauthentication(_) => Self::RequireReauthentication,
+            Operation::PutRecord(_) => Self::PutRecord,
+            Operation::LookUpRecord(_) => Self::LookUpRecord,
+            Operation::DeleteRecord(_) => Self::DeleteRecord,
+            Operation::DeleteRecords(_) => Self::DeleteRecords,
+            Operation::CollectExpired(_) => Self::CollectExpired,
+            Operation::Consume(_) => Self::Consume,
+            Operation::SeenOnce(_) => Self::SeenOnce,
             _ => return None,
         })
     }
@@ -145,7 +170,10 @@ fn performed(
                 refusal: None,
             })
         }
-        (kind, done) => revocation(kind, position, &done)?,
+        (Kind::RevokeToken | Kind::RevokeFamily | Kind::RevokeAccessToken, done) => {
+            revocation(kind, position, &done)?
+        }
+        (kind, done) => record::performed(kind, position, done)?,
     })
 }
 
@@ -228,12 +256,9 @@ fn refused(kind: Kind, position: u64, refusal: v1::Refusal) -> Result<Response, 
             let response = v1::RequireReauthenticationResponse { position, refusal };
             Response::RequireReauthentication(response)
         }
-        Kind::Validate
-        | Kind::GetFamily
-        | Kind::ListFamilies
-        | Kind::CountFamilies
-        | Kind::CheckAccess => {
-            return Err(bug("a read was answered as a mutation"));
+        kind => {
+            return record::refused(kind, position, refusal)
+                .ok_or_else(|| bug("a read was answered as a mutation"));
         }
     })
 }

@@ -5,6 +5,7 @@ mod cluster;
 mod demo;
 mod init;
 mod offline;
+mod records;
 mod sessions;
 mod tokens;
 

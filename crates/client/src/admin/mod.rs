@@ -18,7 +18,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
-use jeton_core::ids::{ClusterId, Kid, TenantId};
+use jeton_core::command::RecordKindSettings;
+use jeton_core::ids::{ClusterId, Kid, RecordKind, TenantId};
 use jeton_core::reply::TenantView;
 use jeton_wire::pb::admin_v1 as pb;
 use pb::cluster_service_client::ClusterServiceClient;
@@ -359,6 +360,53 @@ impl Admin {
             async move { TenantServiceClient::new(channel).mark_key_compromised(request).await }
         };
         self.call(Repeat::Named, deadline, call).await.map(|_| ())
+    }
+
+    /// Says what holds for all records of a kind: what expiry means to reads, for records that are
+    /// put from now on, and whether misses are counted.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] with `NOT_FOUND`, [`Error::InvalidArgument`], and whatever any call may
+    /// fail with.
+    pub async fn set_record_kind(
+        &self,
+        tenant: impl IntoId<TenantId>,
+        kind: impl IntoId<RecordKind>,
+        settings: RecordKindSettings,
+        deadline: impl Into<Deadline>,
+    ) -> Result<(), Error> {
+        let (tenant, request_id) = (name(tenant)?, self.request_id()?);
+        let kind = kind.into_id().map_err(|error| Error::violation("kind", error.to_string()))?;
+        let call = |channel, stamp: Stamp| {
+            let request = stamp.request(pb::SetRecordKindRequest {
+                tenant: tenant.clone(),
+                request_id: request_id.clone(),
+                age_ms: stamp.age_ms,
+                kind: Some(jeton_wire::admin::record_kind(&kind, &settings)),
+            });
+            async move { TenantServiceClient::new(channel).set_record_kind(request).await }
+        };
+        self.call(Repeat::Named, deadline, call).await.map(|_| ())
+    }
+
+    /// The kinds of records that were set, shorter names first: at most 256.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] with `NOT_FOUND`, and whatever any read may fail with.
+    pub async fn record_kinds(
+        &self,
+        tenant: impl IntoId<TenantId>,
+        deadline: impl Into<Deadline>,
+    ) -> Result<Vec<(RecordKind, RecordKindSettings)>, Error> {
+        let tenant = name(tenant)?;
+        let call = |channel, stamp: Stamp| {
+            let request = stamp.request(pb::ListRecordKindsRequest { tenant: tenant.clone() });
+            async move { TenantServiceClient::new(channel).list_record_kinds(request).await }
+        };
+        let listed = self.call(Repeat::Read, deadline, call).await?;
+        let kinds = listed.kinds.iter().map(jeton_wire::admin::record_kind_from);
+        let kinds = kinds.collect::<Result<_, _>>();
+        kinds.map_err(|violation| Error::protocol(violation.to_string()))
     }
 
     /// One call to whichever node, repeated as far as that is safe.

@@ -75,6 +75,13 @@ fn name_of(request: &mut Request) -> Option<&mut RequestName> {
         Request::Suspend(r) => r.request.as_mut(),
         Request::Resume(r) => r.request.as_mut(),
         Request::RequireReauthentication(r) => r.request.as_mut(),
+        Request::PutRecord(r) => r.request.as_mut(),
+        Request::LookUpRecord(r) => r.request.as_mut(),
+        Request::DeleteRecord(r) => r.request.as_mut(),
+        Request::DeleteRecords(r) => r.request.as_mut(),
+        Request::CollectExpired(r) => r.request.as_mut(),
+        Request::Consume(r) => r.request.as_mut(),
+        Request::SeenOnce(r) => r.request.as_mut(),
         Request::Validate(_)
         | Request::GetSession(_)
         | Request::ListSessions(_)
@@ -82,6 +89,8 @@ fn name_of(request: &mut Request) -> Option<&mut RequestName> {
         | Request::GetFamily(_)
         | Request::ListFamilies(_)
         | Request::CountFamilies(_)
-        | Request::CheckAccess(_) => None,
+        | Request::CheckAccess(_)
+        | Request::GetRecord(_)
+        | Request::FindRecords(_) => None,
     }
 }

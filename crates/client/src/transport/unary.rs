@@ -5,6 +5,7 @@ use jeton_wire::Failure;
 use jeton_wire::failure::reason;
 use jeton_wire::pb::v1::operation::Request;
 use jeton_wire::pb::v1::operation_result::Response;
+use jeton_wire::pb::v1::record_service_client::RecordServiceClient;
 use jeton_wire::pb::v1::revocation_service_client::RevocationServiceClient;
 use jeton_wire::pb::v1::session_service_client::SessionServiceClient;
 use jeton_wire::pb::v1::token_service_client::TokenServiceClient;
@@ -50,6 +51,7 @@ async fn dispatch(
     left: std::time::Duration,
 ) -> Result<Response, Status> {
     let mut tokens = TokenServiceClient::new(channel.clone());
+    let mut records = RecordServiceClient::new(channel.clone());
     let mut revocation = RevocationServiceClient::new(channel.clone());
     let mut sessions = SessionServiceClient::new(channel);
     match request {
@@ -61,6 +63,15 @@ async fn dispatch(
         Request::GetFamily(r) => one!(tokens, get_family, r, left, GetFamily),
         Request::ListFamilies(r) => one!(tokens, list_families, r, left, ListFamilies),
         Request::CountFamilies(r) => one!(tokens, count_families, r, left, CountFamilies),
+        Request::PutRecord(r) => one!(records, put_record, r, left, PutRecord),
+        Request::GetRecord(r) => one!(records, get_record, r, left, GetRecord),
+        Request::FindRecords(r) => one!(records, find_records, r, left, FindRecords),
+        Request::LookUpRecord(r) => one!(records, look_up_record, r, left, LookUpRecord),
+        Request::DeleteRecord(r) => one!(records, delete_record, r, left, DeleteRecord),
+        Request::DeleteRecords(r) => one!(records, delete_records, r, left, DeleteRecords),
+        Request::CollectExpired(r) => one!(records, collect_expired, r, left, CollectExpired),
+        Request::Consume(r) => one!(records, consume, r, left, Consume),
+        Request::SeenOnce(r) => one!(records, seen_once, r, left, SeenOnce),
         Request::RevokeToken(r) => one!(revocation, revoke_token, r, left, RevokeToken),
         Request::RevokeFamily(r) => one!(revocation, revoke_family, r, left, RevokeFamily),
         Request::RevokeWhere(r) => one!(revocation, revoke_where, r, left, RevokeWhere),

@@ -202,6 +202,20 @@ impl TenantService for FakeAdmin {
     ) -> Result<Response<pb::MarkKeyCompromisedResponse>, Status> {
         not_here()
     }
+
+    async fn set_record_kind(
+        &self,
+        _: Request<pb::SetRecordKindRequest>,
+    ) -> Result<Response<pb::SetRecordKindResponse>, Status> {
+        not_here()
+    }
+
+    async fn list_record_kinds(
+        &self,
+        _: Request<pb::ListRecordKindsRequest>,
+    ) -> Result<Response<pb::ListRecordKindsResponse>, Status> {
+        not_here()
+    }
 }
 
 async fn node() -> FakeNode {

@@ -64,7 +64,7 @@ pub(crate) fn page(
     to.extend_from_slice(&[0xff; 17]);
     let (mut page, mut bytes, mut looked) = (RecordPage::default(), 0, 0);
     loop {
-        let step = rows_max.clamp(1, 100);
+        let step = rows_max.clamp(1, limits::FIND_ROWS_MAX);
         let entries = tables.scan(&from, &to, step)?;
         for (entry, _) in &entries {
             let Some(key) = keys::record::indexed_key(entry) else { continue };

@@ -68,6 +68,15 @@ operations! {
     CountFamilies = "count_families", r => chosen!(r, count_families_response);
     RevokeAccessToken = "revoke_access_token", r => chosen!(r, revoke_access_token_response);
     CheckAccess = "check_access", r => r.refusal.as_ref();
+    PutRecord = "put_record", r => r.refusal.as_ref();
+    GetRecord = "get_record", r => chosen!(r, get_record_response);
+    FindRecords = "find_records", r => chosen!(r, find_records_response);
+    LookUpRecord = "look_up_record", r => chosen!(r, look_up_record_response);
+    DeleteRecord = "delete_record", r => r.refusal.as_ref();
+    DeleteRecords = "delete_records", r => r.refusal.as_ref();
+    CollectExpired = "collect_expired", r => r.refusal.as_ref();
+    Consume = "consume", r => chosen!(r, consume_response);
+    SeenOnce = "seen_once", r => r.refusal.as_ref();
 }
 
 /// See the module.

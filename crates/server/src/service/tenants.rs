@@ -186,4 +186,27 @@ impl TenantService for Tenants {
         self.propose(command, deadline).await?;
         Ok(Response::new(pb::MarkKeyCompromisedResponse {}))
     }
+
+    async fn set_record_kind(
+        &self,
+        request: Request<pb::SetRecordKindRequest>,
+    ) -> Result<Response<pb::SetRecordKindResponse>, Status> {
+        let deadline = deadline::of_unary(request.metadata(), Instant::now())?;
+        let command = admin::set_record_kind(request.get_ref()).map_err(Failure::from)?;
+        self.propose(command, deadline).await?;
+        Ok(Response::new(pb::SetRecordKindResponse {}))
+    }
+
+    async fn list_record_kinds(
+        &self,
+        request: Request<pb::ListRecordKindsRequest>,
+    ) -> Result<Response<pb::ListRecordKindsResponse>, Status> {
+        let deadline = deadline::of_unary(request.metadata(), Instant::now())?;
+        let tenant = self.see(&request.get_ref().tenant, Consistency::Linearizable, deadline);
+        let tenant = tenant.await?.tenant;
+        let kinds = self.0.node.view(|tables, _| read::record_kinds(tables, &tenant));
+        let kinds = kinds.map_err(|error| unreadable(&error))?;
+        let kinds = kinds.iter().map(|(kind, settings)| admin::record_kind(kind, settings));
+        Ok(Response::new(pb::ListRecordKindsResponse { kinds: kinds.collect() }))
+    }
 }

@@ -5,6 +5,7 @@ mod errors;
 mod hostile;
 mod listings;
 mod opaque;
+mod records;
 mod round_trips;
 mod samples;
 mod sessions;

@@ -7,8 +7,8 @@ use jeton_core::access::{Access, Basis, Denied};
 use jeton_core::command::TenantSettings;
 use jeton_core::ids::{DurationMs, FamilyId, Generation, Kid, Mac, Position, UnixMs};
 use jeton_core::reply::{
-    Adopted, Done, FamilyCreated, FamilyView, Refusal, Replayed, Reply, Reuse, ReuseClass,
-    RevocationCause, RevokedBy, Rotated, TenantView, Whence,
+    Adopted, CodeRefusal, Done, FamilyCreated, FamilyView, Refusal, Replayed, Reply, Reuse,
+    ReuseClass, RevocationCause, RevokedBy, Rotated, TenantView, Whence,
 };
 use jeton_wire::answer::{self, Answer, Issued, MacKey, Revocation, RotateOutcome};
 use jeton_wire::decode::{self, Asked};
@@ -78,6 +78,14 @@ fn refusals() -> Vec<Refusal> {
         Refusal::TenantUnknown,
         Refusal::LimitReached { limit: "TENANTS_MAX".into(), max: 4_096 },
         Refusal::Spent { head: Generation(8) },
+        Refusal::PreconditionFailed,
+        Refusal::Already { at: UnixMs(4), family: Some(FamilyId([2; 16])) },
+        Refusal::AttemptsExceeded { retry_after: DurationMs(900) },
+        Refusal::Replay,
+        Refusal::Code(CodeRefusal::NotFound),
+        Refusal::Code(CodeRefusal::PreconditionFailed),
+        Refusal::Code(CodeRefusal::Already { at: UnixMs(4), family: None }),
+        Refusal::Code(CodeRefusal::Expired { at: UnixMs(5) }),
         Refusal::CapReached { max: 3 },
         Refusal::SessionDead { by: None },
         Refusal::SessionDead { by: Some(by(RevocationCause::Session)) },

@@ -6,14 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use jeton_core::access::AccessClaims;
 use jeton_core::command::{
-    Binding, CapPolicy, CapScope, Command, CreateFamily, CreateSession, EndSession, FamilyCap,
-    Losers, Operation, Origin, Presented, PresentedToken, RequestName, RequireReauthentication,
-    Resume, RevokeAccessToken, RevokeFamily, RevokeToken, RevokeWhere, Rotate, Suspend,
-    Suspendable, Touch, TouchSession, UpdateFamily,
+    Binding, CapPolicy, CapScope, Command, Consume, CreateFamily, CreateSession, EndSession,
+    FamilyCap, Losers, Operation, Origin, Presented, PresentedToken, RequestName,
+    RequireReauthentication, Resume, RevokeAccessToken, RevokeFamily, RevokeToken, RevokeWhere,
+    Rotate, Suspend, Suspendable, Touch, TouchSession, UpdateFamily,
 };
 use jeton_core::ids::{
-    ClientId, DeviceId, DurationMs, FamilyId, Generation, Jti, Kid, Mac, Position, RequestId,
-    SecretDigest, SessionId, SubjectId, TenantId, UnixMs,
+    ClientId, DeviceId, DurationMs, FamilyId, Generation, Jti, KeyDigest, Kid, Mac, Position,
+    RecordKind, RequestId, SecretDigest, SessionId, SubjectId, TenantId, UnixMs,
 };
 use jeton_core::read::{FamilyCursor, FamilyQuery};
 use jeton_wire::decode::{Asked, Consistency, Query, Read, Write};
@@ -94,7 +94,14 @@ pub fn create_family() -> Asked {
             policy: CapPolicy::EvictOldest,
         }),
         session: Some(session()),
-        code: None,
+        code: Some(Box::new(Consume {
+            kind: RecordKind::new("code").expect("a good name"),
+            key: KeyDigest([5; 16]),
+            preconditions: Vec::new(),
+            guesser: None,
+            family: None,
+            revoke_on_replay: true,
+        })),
     };
     write(Operation::CreateFamily(Box::new(create)), None)
 }
