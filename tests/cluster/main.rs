@@ -10,6 +10,7 @@ mod flags;
 mod freezes;
 mod kills;
 mod load;
+mod locks;
 mod members;
 mod opaque;
 mod records;

@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
 use crate::{
-    bench, check, cluster, completions, config, demo, dev, duration, exit, family, record, revoke,
-    server, session, suspend, tenant, token, watch,
+    bench, check, cluster, completions, config, demo, dev, duration, exit, family, lock, record,
+    revoke, server, session, suspend, tenant, token, watch,
 };
 
 const EXAMPLES: &str = "\
@@ -18,6 +18,7 @@ Examples:
   jeton token create --tenant acme --subject alice --client web
   jeton token rotate --tenant acme --client web jrt_…
   jeton revoke --tenant acme --subject alice
+  jeton lock run nightly -- ./reindex.sh
   jeton cluster status -o json";
 
 /// A replicated store for OAuth refresh tokens: each is rotated once, a stolen one is caught, a
@@ -67,6 +68,8 @@ pub enum Command {
     Resume(suspend::ResumeArgs),
     /// Make a subject log in anew: what was made from an earlier authentication is dead.
     Reauthenticate(suspend::ReauthenticateArgs),
+    /// Locks that end by themselves: hold one while a command runs.
+    Lock(lock::LockArgs),
     /// Watch revocations as they happen, one line each, over failures of nodes.
     Watch(watch::WatchArgs),
     /// Measure a cluster of real processes on this machine.
@@ -198,6 +201,11 @@ mod tests {
             "jeton suspend --subject alice --reason fraud",
             "jeton resume --tenant-wide",
             "jeton reauthenticate alice",
+            "jeton lock acquire l --holder me --ttl 10s --wait 1m",
+            "jeton lock renew l --holder me --fence 4096",
+            "jeton lock release l --holder me --fence 18446744073709551615",
+            "jeton lock status l",
+            "jeton lock run l --kill-after 1s -- sh -c true",
             "jeton record put code c --value v --lifetime 1m --create-only --if client=web",
             "jeton record put consent k --index alice --index hex:00112233445566778899aabbccddeeff",
             "jeton record get code c",

@@ -16,6 +16,7 @@ mod duration;
 mod exit;
 mod family;
 mod listing;
+mod lock;
 mod opaque;
 mod output;
 mod record;
@@ -71,6 +72,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Suspend(args) => suspend::suspend(args, format).await,
         Command::Resume(args) => suspend::resume(args, format).await,
         Command::Reauthenticate(args) => suspend::reauthenticate(args, format).await,
+        Command::Lock(args) => lock::run(args, format).await,
         Command::Watch(args) => watch::run(args, format).await,
         Command::Bench(args) => bench::run(args, format).await,
         Command::Config(args) => config::run(&args),

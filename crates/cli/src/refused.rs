@@ -90,6 +90,8 @@ pub fn reason(refusal: &Refusal) -> &'static str {
         Refusal::Invalid { .. } => "INVALID",
         Refusal::Spent { .. } => "SPENT",
         Refusal::DigestInUse => "DIGEST_IN_USE",
+        Refusal::Held { .. } => "HELD",
+        Refusal::Lost => "LOST",
         Refusal::CapReached { .. } => "CAP_REACHED",
         Refusal::SessionDead { .. } => "SESSION_DEAD",
         Refusal::Suspended(_) => "SUSPENDED",

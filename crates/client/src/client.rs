@@ -13,6 +13,7 @@ use crate::admin::Admin;
 use crate::config::Config;
 use crate::error::Error;
 use crate::id::IntoId;
+use crate::keeper::Keeper;
 use crate::tenant::Tenant;
 use crate::transport::call::{Attempt, CallError};
 use crate::transport::node::Node;
@@ -60,6 +61,7 @@ impl From<Instant> for Deadline {
 #[derive(Clone)]
 pub struct Client {
     router: Arc<Router>,
+    keeper: Arc<Keeper>,
 }
 
 impl std::fmt::Debug for Client {
@@ -77,7 +79,7 @@ impl Client {
     pub async fn connect(config: Config) -> Result<Self, Error> {
         let config = config.checked()?;
         match Router::connect(config).await {
-            Ok(router) => Ok(Self { router }),
+            Ok(router) => Ok(Self { router, keeper: Arc::default() }),
             Err(why) => Err(Error::Unavailable { why }),
         }
     }
@@ -123,11 +125,33 @@ impl Client {
         deadline: Deadline,
         make: impl Fn() -> Request,
     ) -> Result<Response, Error> {
+        self.call_paced(repeat, self.attempt_timeout(), deadline, make).await
+    }
+
+    /// The same, where the first attempt may take `pace`.
+    pub(crate) async fn call_paced(
+        &self,
+        repeat: Repeat,
+        pace: Duration,
+        deadline: Deadline,
+        make: impl Fn() -> Request,
+    ) -> Result<Response, Error> {
         let attempt = |node: Arc<Node>, attempt: Attempt| {
             let request = make();
             async move { node.call(request, attempt).await }
         };
-        self.repeat(Toward::Any, repeat, deadline, attempt).await
+        let retry = Retry::new(self.router.config(), repeat, deadline.0).paced(pace);
+        self.repeat_as(Toward::Any, retry, deadline, attempt).await
+    }
+
+    /// How long the first attempt at an operation may take.
+    pub(crate) fn attempt_timeout(&self) -> Duration {
+        self.router.config().attempt_timeout
+    }
+
+    /// Who keeps this client's leases.
+    pub(crate) fn keeper(&self) -> &Arc<Keeper> {
+        &self.keeper
     }
 
     /// Repeats `attempt` on one node after the other, as far as that is safe, until it is answered
@@ -143,8 +167,22 @@ impl Client {
         F: Fn(Arc<Node>, Attempt) -> A,
         A: Future<Output = Result<T, CallError>>,
     {
+        let retry = Retry::new(self.router.config(), repeat, deadline.0);
+        self.repeat_as(toward, retry, deadline, attempt).await
+    }
+
+    async fn repeat_as<T, F, A>(
+        &self,
+        toward: Toward,
+        mut retry: Retry<'_>,
+        deadline: Deadline,
+        attempt: F,
+    ) -> Result<T, Error>
+    where
+        F: Fn(Arc<Node>, Attempt) -> A,
+        A: Future<Output = Result<T, CallError>>,
+    {
         let first = Instant::now();
-        let mut retry = Retry::new(self.router.config(), repeat, deadline.0);
         let mut now = first;
         let mut place = self.router.first(toward);
         loop {

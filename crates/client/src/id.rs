@@ -1,7 +1,8 @@
 //! Identifiers given as plain text or as the types of the core.
 
 use jeton_core::ids::{
-    ClientId, DeviceId, IdError, IssuerId, Jti, RecordKind, SessionId, SubjectId, TenantId,
+    ClientId, DeviceId, HolderId, IdError, IssuerId, Jti, LockName, RecordKind, SessionId,
+    SubjectId, TenantId,
 };
 
 /// What can name a `T`: text that is checked, or a `T`, which was.
@@ -57,4 +58,5 @@ macro_rules! into_id {
         }
     )*};
 }
-into_id!(TenantId, SubjectId, ClientId, DeviceId, SessionId, Jti, RecordKind, IssuerId);
+into_id!(TenantId, SubjectId, ClientId, DeviceId, SessionId, LockName, HolderId, Jti);
+into_id!(RecordKind, IssuerId);

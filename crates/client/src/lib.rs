@@ -42,8 +42,12 @@ mod config;
 mod entropy;
 mod error;
 mod family;
+mod flight;
 mod id;
+mod keeper;
+mod lease;
 mod listing;
+mod lock;
 mod opaque;
 mod record;
 mod records;
@@ -63,25 +67,29 @@ pub use config::{Config, Reach};
 pub use entropy::{Entropy, EntropyError, OsEntropy, SeededEntropy};
 pub use error::{Error, Violation};
 pub use family::{Check, Cut, FamilyUpdate, NewFamily, RotateContext};
+pub use flight::{FlightError, Landed, SingleFlight};
 pub use id::IntoId;
 pub use jeton_core::access::{Access, Basis, Claims, Denied};
 pub use jeton_core::command::{
-    AttemptLimits, CapPolicy, CapScope, FamilyCap, OnExpiry, RecordKindSettings, RecordName,
-    RecordRoots, Suspendable,
+    AttemptLimits, CapPolicy, CapScope, FamilyCap, LeaseName, OnExpiry, RecordKindSettings,
+    RecordName, RecordRoots, Suspendable,
 };
 pub use jeton_core::feed::{Change, FeedEntry};
 pub use jeton_core::ids::{
-    ClientId, ClusterId, DeviceId, FamilyId, Generation, IdError, IssuerId, Jti, KeyDigest, Kid,
-    Position, RecordKind, RequestId, SessionId, SubjectId, TenantId, UnixMs,
+    ClientId, ClusterId, DeviceId, FamilyId, Fence, Generation, HolderId, IdError, IssuerId, Jti,
+    KeyDigest, Kid, LockName, Position, RecordKind, RequestId, SessionId, SubjectId, TenantId,
+    UnixMs,
 };
 pub use jeton_core::reply::{
-    CodeRefusal, ConsumedRecord, FamilyView, RecordView, Refusal, Reuse, ReuseClass,
-    RevocationCause, RevokedBy, SessionView, TenantView,
+    CodeRefusal, ConsumedRecord, FamilyView, HeldView, LockView, RecordView, Refusal, Reuse,
+    ReuseClass, RevocationCause, RevokedBy, SessionView, TenantView,
 };
 pub use jeton_core::token::{TokenError, TokenText};
 pub use jeton_wire::decode::Consistency;
 pub use jeton_wire::watch::FeedPlace;
+pub use lease::{Lease, LeaseLost, LeaseWatch};
 pub use listing::{Families, FamilyCount, FamilyPage};
+pub use lock::{Acquisition, Awaited, NewLease};
 pub use opaque::{
     OPAQUE_BYTES_MAX, OPAQUE_BYTES_MIN, OpaqueRotation, OpaqueToken, OpaqueTokenError, Token,
 };

@@ -356,10 +356,13 @@ impl Tenant {
         consistency: Consistency,
         deadline: Deadline,
     ) -> Result<Response, Error> {
-        let read = jeton_wire::decode::Read { tenant: self.tenant.clone(), query, consistency };
-        let asked = Asked::Read(read);
-        let make = || encode::operation(&asked).expect("every read can be encoded");
+        let make = || self.read_request(query.clone(), consistency);
         self.client.call(Repeat::Read, deadline, make).await
+    }
+
+    pub(crate) fn read_request(&self, query: Query, consistency: Consistency) -> Request {
+        let read = jeton_wire::decode::Read { tenant: self.tenant.clone(), query, consistency };
+        encode::operation(&Asked::Read(read)).expect("every read can be encoded")
     }
 
     /// The name of a mutation. Its age is written when it leaves.

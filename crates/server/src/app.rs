@@ -22,6 +22,7 @@ use jeton_raft::{Clock, Health as NodeHealth, Node, NodeConfig, Seams, Starting,
 use jeton_wire::decode::DEADLINE_MS_MAX;
 use jeton_wire::pb::admin_v1::cluster_service_server::ClusterServiceServer;
 use jeton_wire::pb::admin_v1::tenant_service_server::TenantServiceServer;
+use jeton_wire::pb::v1::lock_service_server::LockServiceServer;
 use jeton_wire::pb::v1::pipeline_service_server::PipelineServiceServer;
 use jeton_wire::pb::v1::record_service_server::RecordServiceServer;
 use jeton_wire::pb::v1::revocation_service_server::RevocationServiceServer;
@@ -48,6 +49,7 @@ use crate::http::{Clients, Loopback, Port, Shared, Web};
 use crate::metrics::Metrics;
 use crate::routes::Routes;
 use crate::service::cluster::Cluster;
+use crate::service::locks::Locks;
 use crate::service::pipeline::Pipelines;
 use crate::service::record::Records;
 use crate::service::revocation::Revocations;
@@ -57,6 +59,7 @@ use crate::service::token::Tokens;
 use crate::service::waiting::Waiting;
 use crate::service::watch::Watches;
 use crate::start_error::StartError;
+use crate::waits::{LeaseEvents, Waits};
 
 /// HTTP/2 pings find connections whose peer is gone.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
@@ -80,6 +83,7 @@ pub struct App {
     config: Config,
     starting: Starting,
     metrics: Arc<Metrics>,
+    waits: Arc<Waits>,
     feeds: Arc<Feeds>,
     listener: TcpListener,
     client_addr: SocketAddr,
@@ -130,9 +134,11 @@ impl App {
         let node_config = node_config(&config, client_addr, peer_addr);
         let started = clock.wall();
         let metrics = Arc::new(Metrics::default());
+        let waits = Arc::new(Waits::default());
         let feeds = Arc::new(Feeds::default());
-        let logged = LoggedEvents(metrics.events.clone());
-        let events = NodeEvents { logged, feeds: feeds.clone() };
+        let events = LoggedEvents(metrics.events.clone());
+        let leases = LeaseEvents { events, waits: Arc::clone(&waits) };
+        let events = NodeEvents { leases, feeds: Arc::clone(&feeds) };
         let seams = Seams {
             clock,
             events: Some(Arc::new(events)),
@@ -142,7 +148,7 @@ impl App {
         let starting = Node::begin(node_config, seams).await?;
         let listener = connections::listen(socket).map_err(listen)?;
         info!(client = %client_addr, peer = %peer_addr, "starting");
-        Ok(Self { config, starting, metrics, feeds, listener, client_addr, started })
+        Ok(Self { config, starting, metrics, waits, feeds, listener, client_addr, started })
     }
 
     /// Where clients are served: the port that was chosen, if 0 was configured.
@@ -157,7 +163,7 @@ impl App {
     /// # Errors
     /// [`RunError`] if it ended before it was told to.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), RunError> {
-        let Self { config, starting, metrics, feeds, listener, started, .. } = self;
+        let Self { config, starting, metrics, waits, feeds, listener, started, .. } = self;
         let drain = Duration::from_millis(config.drain_ms);
         let (close, closing) = watch::channel(false);
         let (reporter, health_service) = health_reporter();
@@ -186,11 +192,12 @@ impl App {
             served = &mut serving => return Err(port_closed(served)),
         };
         info!(node = node.id(), cluster = %node.cluster(), "started");
-        let desk = Desk::new(node, metrics, feeds);
+        let desk = Desk::new(node, metrics, waits, feeds);
         // Nobody else sets it.
         let _ = open.set(port(&config, &desk, started, health_service, closing));
         let mut healthy = desk.node.health();
         let following = tokio::spawn(health::follow(desk.node.clone(), reporter.clone()));
+        let telling = tokio::spawn(Arc::clone(&desk.waits).run(Arc::clone(&desk)));
 
         let ended = tokio::select! {
             biased;
@@ -199,11 +206,13 @@ impl App {
             why = failed(&mut healthy) => {
                 error!(%why, "the node failed: this server stops");
                 following.abort();
+                telling.abort();
                 desk.node.shutdown().await;
                 return Err(RunError::Node { why });
             }
         };
         following.abort();
+        telling.abort();
         health::report(&reporter, false).await;
         if let Err(served) = ended {
             desk.node.shutdown().await;
@@ -258,6 +267,7 @@ fn port<H: Health>(
     let sessions = SessionServiceServer::new(Sessions(desk.clone()));
     let records = RecordServiceServer::new(Records(desk.clone()));
     let revocations = RevocationServiceServer::new(Revocations(desk.clone()));
+    let locks = LockServiceServer::new(Locks(desk.clone()));
     let pipelines = PipelineServiceServer::new(pipelines);
     let tenants = TenantServiceServer::new(Tenants(desk.clone()));
     let grpc = Routes {
@@ -266,6 +276,7 @@ fn port<H: Health>(
         sessions: sessions.max_decoding_message_size(bytes_max),
         records: records.max_decoding_message_size(bytes_max),
         revocations: revocations.max_decoding_message_size(bytes_max),
+        locks: locks.max_decoding_message_size(bytes_max),
         watches: WatchServiceServer::new(watches),
         pipelines: pipelines.max_decoding_message_size(bytes_max),
         cluster: ClusterServiceServer::new(Cluster { desk: desk.clone(), started }),

@@ -15,7 +15,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use jeton_core::command::Operation;
+use jeton_core::command::{Command, Operation};
 use jeton_core::ids::{Mac, TenantId};
 use jeton_core::reply::{Done, Refusal, Reply};
 use jeton_core::tables::TablesError;
@@ -33,6 +33,7 @@ use crate::keys::{Keys, Verdict};
 use crate::metrics::Metrics;
 use crate::outbox::{Gauge, Issue, Outbox, Pending, Ready, Slot, result_of};
 use crate::reads::{self, Asking};
+use crate::waits::{AcquireName, Waits};
 use crate::{events, failures};
 
 /// What all connections share.
@@ -40,6 +41,7 @@ pub(crate) struct Desk {
     pub(crate) node: Node,
     pub(crate) keys: Keys,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) waits: Arc<Waits>,
     /// What is watched here.
     pub(crate) feeds: Arc<Feeds>,
     outstanding: Gauge,
@@ -47,11 +49,18 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    pub(crate) fn new(node: Node, metrics: Arc<Metrics>, feeds: Arc<Feeds>) -> Arc<Self> {
+    /// `waits` is told by the node what becomes of those who wait.
+    pub(crate) fn new(
+        node: Node,
+        metrics: Arc<Metrics>,
+        waits: Arc<Waits>,
+        feeds: Arc<Feeds>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             node,
             keys: Keys::default(),
             metrics,
+            waits,
             feeds,
             outstanding: Gauge::default(),
             draining: AtomicBool::new(false),
@@ -68,9 +77,10 @@ impl Desk {
         self.outstanding.read()
     }
 
-    /// From now on nothing new is taken; what is outstanding goes on.
+    /// From now on nothing new is taken; what is outstanding goes on, but for those who wait.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        self.waits.close();
     }
 
     /// Whether nothing new is taken any more.
@@ -125,10 +135,12 @@ impl Desk {
             decode::Query::FamilyCount(_) => Kind::CountFamilies,
             decode::Query::Access(_) => Kind::CheckAccess,
             decode::Query::Session(query) => Kind::Session(query.kind()),
+            decode::Query::Flight(_) => Kind::Await,
+            decode::Query::Lock(_) => Kind::GetLock,
             decode::Query::Record(_) => Kind::GetRecord,
             decode::Query::Records(_) => Kind::FindRecords,
         };
-        let slot = outbox.open(Pending { tag, kind, deadline, issue: None });
+        let slot = outbox.open(Pending { tag, kind, deadline, issue: None, acquire: None });
         Asking { read, kind, slot, deadline }
     }
 
@@ -149,7 +161,8 @@ impl Desk {
         match self.judge(&write, &tenant).map_err(|error| unreadable(&error))? {
             Verdict::Genuine => {
                 let issue = issue(&write.command.operation, &tenant);
-                let slot = outbox.open(Pending { tag, kind, deadline, issue });
+                let acquire = self.acquire(&write.command);
+                let slot = outbox.open(Pending { tag, kind, deadline, issue, acquire });
                 self.submit(write, slot, times, outbox);
             }
             Verdict::Forged => {
@@ -158,7 +171,7 @@ impl Desk {
             }
             Verdict::Unknown => {
                 let issue = issue(&write.command.operation, &tenant);
-                let slot = outbox.open(Pending { tag, kind, deadline, issue });
+                let slot = outbox.open(Pending { tag, kind, deadline, issue, acquire: None });
                 let (desk, outbox) = (self.clone(), outbox.clone());
                 tokio::spawn(async move {
                     desk.second_look(write, &tenant, kind, slot, times, &outbox).await;
@@ -174,6 +187,14 @@ impl Desk {
             Some((token, mac)) => self.keys.verify(&self.node, tenant, token, mac),
             None => Ok(Verdict::Genuine),
         }
+    }
+
+    /// What a command is known by among those who wait, if it may have to.
+    fn acquire(&self, command: &Command) -> Option<AcquireName> {
+        let Operation::Acquire(wish) = &command.operation else { return None };
+        let (tenant, lock) = (command.tenant.clone()?, wish.lock.clone());
+        let request = command.request.as_ref()?.id;
+        Some(AcquireName { tenant, lock, request, waits: Arc::clone(&self.waits) })
     }
 
     fn submit(&self, write: Write, slot: Slot, times: Times, outbox: &Arc<Outbox>) {

@@ -18,7 +18,7 @@ use jeton_raft::{EventSink, Node};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::events::LoggedEvents;
+use crate::waits::LeaseEvents;
 
 /// Entries that the watchers of a tenant share; older ones are read from the rows.
 const TAIL_MAX: usize = 4_096;
@@ -161,7 +161,7 @@ impl Feed {
 
 /// Where a node's events go: into the log, and to those who watch.
 pub(crate) struct NodeEvents {
-    pub(crate) logged: LoggedEvents,
+    pub(crate) leases: LeaseEvents,
     pub(crate) feeds: Arc<Feeds>,
 }
 
@@ -173,22 +173,22 @@ impl EventSink for NodeEvents {
                 touched.push(event.tenant.clone());
             }
         }
-        self.logged.event(event);
+        self.leases.event(event);
     }
 
     fn visible(&self) {
         let touched = std::mem::take(&mut *self.feeds.touched.lock());
         touched.iter().for_each(|tenant| self.feeds.wake(tenant));
-        self.logged.visible();
+        self.leases.visible();
     }
 
     fn lease(&self, notice: LeaseNotice) {
-        self.logged.lease(notice);
+        self.leases.lease(notice);
     }
 
     fn jumped(&self) {
         let all: Vec<TenantId> = self.feeds.feeds.lock().keys().cloned().collect();
         all.iter().for_each(|tenant| self.feeds.wake(tenant));
-        self.logged.jumped();
+        self.leases.jumped();
     }
 }

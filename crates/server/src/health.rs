@@ -5,6 +5,7 @@ use std::time::Duration;
 use jeton_raft::Node;
 use jeton_wire::pb::admin_v1::cluster_service_server::ClusterServiceServer;
 use jeton_wire::pb::admin_v1::tenant_service_server::TenantServiceServer;
+use jeton_wire::pb::v1::lock_service_server::LockServiceServer;
 use jeton_wire::pb::v1::pipeline_service_server::PipelineServiceServer;
 use jeton_wire::pb::v1::record_service_server::RecordServiceServer;
 use jeton_wire::pb::v1::revocation_service_server::RevocationServiceServer;
@@ -16,6 +17,7 @@ use tonic_health::server::HealthReporter;
 use tracing::{info, warn};
 
 use crate::service::cluster::{Cluster, why_not_ready};
+use crate::service::locks::Locks;
 use crate::service::pipeline::Pipelines;
 use crate::service::record::Records;
 use crate::service::revocation::Revocations;
@@ -27,13 +29,14 @@ use crate::service::token::Tokens;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Services that a caller may ask about; "" is the server as a whole.
-const SERVICES: [&str; 8] = [
+const SERVICES: [&str; 9] = [
     "",
     TokenServiceServer::<Tokens>::NAME,
     RevocationServiceServer::<Revocations>::NAME,
     SessionServiceServer::<Sessions>::NAME,
     RecordServiceServer::<Records>::NAME,
     PipelineServiceServer::<Pipelines>::NAME,
+    LockServiceServer::<Locks>::NAME,
     ClusterServiceServer::<Cluster>::NAME,
     TenantServiceServer::<Tenants>::NAME,
 ];

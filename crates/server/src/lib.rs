@@ -25,6 +25,7 @@ mod health;
 mod http;
 mod keys;
 mod listing;
+mod locks;
 pub mod logging;
 pub mod metrics;
 mod outbox;
@@ -34,6 +35,7 @@ mod routes;
 mod service;
 mod sessions;
 mod start_error;
+mod waits;
 
 pub use app::{App, RunError};
 pub use config::Config;

@@ -10,12 +10,12 @@
 //! became ready together leave together. A slot is answered exactly once: what comes for a slot
 //! that was answered already is dropped.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use jeton_core::ids::{SecretDigest, TenantId};
-use jeton_core::reply::Reply;
+use jeton_core::reply::{Done, Reply};
 use jeton_raft::{ProposeError, ReplySink};
 use jeton_wire::Failure;
 use jeton_wire::pb::v1;
@@ -25,6 +25,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tonic::Status;
 use v1::operation_result::Response;
+
+use crate::waits::{AcquireName, Waiting};
 
 /// The node answers at the deadline by itself, and knows more then. Only if it doesn't within this
 /// time is the operation answered without it.
@@ -43,6 +45,8 @@ pub(crate) struct Pending {
     pub(crate) deadline: Instant,
     /// What the mac of the issued token is made over, if it issues one.
     pub(crate) issue: Option<Issue>,
+    /// What it is known by among those who wait, if it may have to.
+    pub(crate) acquire: Option<AcquireName>,
 }
 
 /// What a new token's mac is made over, beside what the reply says.
@@ -103,6 +107,11 @@ impl Inner {
         self.open + self.replies.len() + self.done.len()
     }
 
+    fn pending(&self, slot: Slot) -> Option<&Pending> {
+        let (at, uses) = ((slot.0 & u64::from(u32::MAX)) as usize, (slot.0 >> 32) as u32);
+        self.places.get(at).filter(|place| place.uses == uses)?.pending.as_ref()
+    }
+
     fn close_slot(&mut self, slot: Slot) -> Option<Pending> {
         let (at, uses) = ((slot.0 & u64::from(u32::MAX)) as usize, (slot.0 >> 32) as u32);
         let place = self.places.get_mut(at).filter(|place| place.uses == uses)?;
@@ -115,6 +124,7 @@ impl Inner {
 
 /// See the module.
 pub(crate) struct Outbox {
+    me: Weak<Self>,
     inner: Mutex<Inner>,
     ready: Notify,
     room: Notify,
@@ -142,7 +152,8 @@ impl Drop for Outbox {
 impl Outbox {
     /// An outbox that has room for `held_max` operations and answers.
     pub(crate) fn new(held_max: usize, gauge: Gauge) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
             inner: Mutex::default(),
             ready: Notify::new(),
             room: Notify::new(),
@@ -214,6 +225,24 @@ impl Outbox {
     pub(crate) fn abandon(&self) {
         self.inner.lock().abandoned = true;
         self.room.notify_waiters();
+    }
+
+    /// Whether nobody takes answers any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.inner.lock().abandoned
+    }
+
+    /// If a reply is a place in a queue: the slot stays open for what comes of it.
+    fn waits(&self, slot: Slot, reply: &Reply) -> bool {
+        let Ok(Done::Queued { asked }) = reply.outcome else { return false };
+        let inner = self.inner.lock();
+        let Some(pending) = inner.pending(slot) else { return false };
+        let Some(name) = pending.acquire.clone() else { return false };
+        let (outbox, deadline) = (self.me.clone(), pending.deadline);
+        drop(inner);
+        let waits = Arc::clone(&name.waits);
+        waits.enter(reply.position, Waiting { name, asked, slot, outbox, deadline });
+        true
     }
 
     /// Whether anything is owed still.
@@ -301,6 +330,9 @@ pub(crate) fn result_of(tag: u64, result: Result<Response, Failure>) -> v1::Oper
 
 impl ReplySink for Outbox {
     fn reply(&self, tag: u64, result: Result<Reply, ProposeError>) {
+        if result.as_ref().is_ok_and(|reply| self.waits(Slot(tag), reply)) {
+            return;
+        }
         let mut inner = self.inner.lock();
         let Some(pending) = self.close_slot(&mut inner, Slot(tag)) else { return };
         inner.replies.push((pending, result));
@@ -315,7 +347,7 @@ mod tests {
 
     fn pending(tag: u64) -> Pending {
         let deadline = Instant::now() + Duration::from_secs(60);
-        Pending { tag, kind: Kind::Touch, deadline, issue: None }
+        Pending { tag, kind: Kind::Touch, deadline, issue: None, acquire: None }
     }
 
     fn unknown() -> Result<Reply, ProposeError> {

@@ -19,9 +19,8 @@ use tokio::time::Instant;
 use crate::desk::{Desk, unreadable};
 use crate::failures;
 use crate::keys::Verdict;
-use crate::listing;
 use crate::outbox::{Outbox, Slot};
-use crate::records;
+use crate::{listing, locks, records};
 
 /// Access tokens that one look at the rows is about: each takes a handful of rows.
 const CHECKS_A_LOOK: usize = 8;
@@ -52,7 +51,7 @@ async fn answer_group(
     desk: &Desk,
     consistency: decode::Consistency,
     group: Vec<Asking>,
-    outbox: &Outbox,
+    outbox: &Arc<Outbox>,
 ) {
     let consistency = match consistency {
         decode::Consistency::Linearizable => Consistency::Linearizable,
@@ -64,6 +63,11 @@ async fn answer_group(
         Ok(point) => {
             let (listings, short): (Vec<_>, Vec<_>) =
                 group.into_iter().partition(|asking| listing::is_one(&asking.read.query));
+            let (of_locks, short): (Vec<_>, Vec<_>) =
+                short.into_iter().partition(|asking| locks::is_one(&asking.read.query));
+            for asking in of_locks {
+                locks::answer(desk, &asking, &point, outbox);
+            }
             for asking in short {
                 let answer = answer_one(desk, &asking, &point);
                 outbox.complete(asking.slot, answer);
@@ -107,8 +111,8 @@ fn answer_one(desk: &Desk, asking: &Asking, point: &ReadPoint) -> Result<Respons
         },
         Query::Validate { .. } => validate(desk, asking, point)?,
         Query::Record(asked) => return records::one(desk, asking, point, asked),
-        Query::Families(_) | Query::FamilyCount(_) | Query::Records(_) | Query::Session(_) => {
-            return Err(reply::bug("listings are answered elsewhere"));
+        _ => {
+            return Err(reply::bug("listings and locks are answered elsewhere"));
         }
     };
     reply::read(asking.kind, point.position, age_of(point), outcome)

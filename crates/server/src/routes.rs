@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use jeton_wire::pb::admin_v1::cluster_service_server::ClusterServiceServer;
 use jeton_wire::pb::admin_v1::tenant_service_server::TenantServiceServer;
+use jeton_wire::pb::v1::lock_service_server::LockServiceServer;
 use jeton_wire::pb::v1::pipeline_service_server::PipelineServiceServer;
 use jeton_wire::pb::v1::record_service_server::RecordServiceServer;
 use jeton_wire::pb::v1::revocation_service_server::RevocationServiceServer;
@@ -19,6 +20,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 
 use crate::deadline;
 use crate::service::cluster::Cluster;
+use crate::service::locks::Locks;
 use crate::service::pipeline::Pipelines;
 use crate::service::record::Records;
 use crate::service::revocation::Revocations;
@@ -35,6 +37,7 @@ pub(crate) struct Routes<H> {
     pub(crate) revocations: RevocationServiceServer<Revocations>,
     pub(crate) sessions: SessionServiceServer<Sessions>,
     pub(crate) pipelines: PipelineServiceServer<Pipelines>,
+    pub(crate) locks: LockServiceServer<Locks>,
     pub(crate) watches: WatchServiceServer<Watches>,
     pub(crate) cluster: ClusterServiceServer<Cluster>,
     pub(crate) tenants: TenantServiceServer<Tenants>,
@@ -50,6 +53,7 @@ impl<H> Clone for Routes<H> {
             revocations: self.revocations.clone(),
             sessions: self.sessions.clone(),
             pipelines: self.pipelines.clone(),
+            locks: self.locks.clone(),
             watches: self.watches.clone(),
             cluster: self.cluster.clone(),
             tenants: self.tenants.clone(),
@@ -75,6 +79,7 @@ impl<H: Health> Routes<H> {
                 self.revocations.clone().call(request)
             }
             Some(SessionServiceServer::<Sessions>::NAME) => self.sessions.clone().call(request),
+            Some(LockServiceServer::<Locks>::NAME) => self.locks.clone().call(request),
             Some(WatchServiceServer::<Watches>::NAME) => self.watches.clone().call(request),
             Some(TenantServiceServer::<Tenants>::NAME) => self.tenants.clone().call(request),
             Some(ClusterServiceServer::<Cluster>::NAME) => self.cluster.clone().call(request),

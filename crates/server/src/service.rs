@@ -1,6 +1,7 @@
 //! The gRPC services. Each method is dull: check, ask the desk or the node, answer.
 
 pub(crate) mod cluster;
+pub(crate) mod locks;
 pub(crate) mod pipeline;
 pub(crate) mod record;
 pub(crate) mod revocation;

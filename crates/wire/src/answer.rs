@@ -5,13 +5,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use jeton_core::access::Access;
 use jeton_core::ids::{FamilyId, Generation, Kid, Mac, Position, UnixMs};
-use jeton_core::reply::{ConsumedRecord, FamilyView, RecordView, Refusal};
+use jeton_core::reply::{
+    ConsumedRecord, FamilyView, Flight, Granted, LockView, RecordView, Refusal,
+};
 
 use crate::check::{self, Violation};
 use crate::failure::Failure;
 use crate::pb::v1;
 use crate::pb::v1::operation_result::Response;
-use crate::{access, listing, record, refusal, session, suspension, view};
+use crate::{access, listing, lock, record, refusal, session, suspension, view};
 
 /// The outcome of a mutation.
 #[derive(Debug, Clone, PartialEq)]
@@ -151,6 +153,20 @@ pub enum Answer {
     RevokeAccessToken(Answered<Revocation>),
     /// To `CheckAccess`.
     CheckAccess(Seen<Vec<Access>>),
+    /// To `Acquire`.
+    Acquire(Answered<Granted>),
+    /// To `Renew`: the places of those that were lost.
+    Renew(Answered<Vec<u32>>),
+    /// To `Release`.
+    Release(Answered<()>),
+    /// To `Withdraw`.
+    Withdraw(Answered<()>),
+    /// To `Publish`.
+    Publish(Answered<()>),
+    /// To `Await`.
+    Await(Seen<Flight>),
+    /// To `GetLock`.
+    GetLock(Seen<LockView>),
     /// To `PutRecord`: the new version.
     PutRecord(Answered<u64>),
     /// To `GetRecord`.
@@ -207,6 +223,13 @@ pub fn operation(result: v1::OperationResult) -> Result<Answer, Failure> {
             revoke_access_token(r).map(Answer::RevokeAccessToken)
         }
         Some(Response::CheckAccess(r)) => check_access(r).map(Answer::CheckAccess),
+        Some(Response::Acquire(r)) => lock::acquired(r).map(Answer::Acquire),
+        Some(Response::Renew(r)) => lock::renewed(r).map(Answer::Renew),
+        Some(Response::Release(r)) => lock::released(r).map(Answer::Release),
+        Some(Response::Withdraw(r)) => lock::withdrawn(r).map(Answer::Withdraw),
+        Some(Response::Publish(r)) => lock::published(r).map(Answer::Publish),
+        Some(Response::Await(r)) => lock::flown(r).map(Answer::Await),
+        Some(Response::GetLock(r)) => lock::got(r).map(Answer::GetLock),
         Some(Response::PutRecord(r)) => record::put_record(r).map(Answer::PutRecord),
         Some(Response::GetRecord(r)) => record::get_record(r).map(Answer::GetRecord),
         Some(Response::FindRecords(r)) => record::find_records(r).map(Answer::FindRecords),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jeton_core::command::{Binding, CapPolicy, CapScope, FamilyCap, Origin};
 use jeton_core::ids::{
-    ClientId, DeviceId, DurationMs, FamilyId, IdError, KeyDigest, Mac, RequestId, SecretDigest,
-    SessionId, SubjectId, TenantId,
+    ClientId, DeviceId, DurationMs, FamilyId, HolderId, IdError, KeyDigest, LockName, Mac,
+    RequestId, SecretDigest, SessionId, SubjectId, TenantId,
 };
 use jeton_core::limits;
 
@@ -104,6 +104,22 @@ pub fn session_opt(field: &str, text: &str) -> Result<Option<SessionId>, Violati
         return Ok(None);
     }
     SessionId::new(text).map(Some).map_err(|e| Violation::id(field, &e))
+}
+
+/// A lock's name.
+///
+/// # Errors
+/// [`Violation`] of `field`.
+pub fn lock(field: &str, text: &str) -> Result<LockName, Violation> {
+    LockName::new(text).map_err(|e| Violation::id(field, &e))
+}
+
+/// Who holds a lock, or wants to.
+///
+/// # Errors
+/// [`Violation`] of `field`.
+pub fn holder(field: &str, text: &str) -> Result<HolderId, Violation> {
+    HolderId::new(text).map_err(|e| Violation::id(field, &e))
 }
 
 /// A family's id.

@@ -10,13 +10,16 @@ use jeton_core::command::{
     Binding, Command, CreateFamily, Losers, Operation, Presented, PresentedToken, RequestName,
     RevokeFamily, RevokeToken, RevokeWhere, Rotate, Touch, UpdateFamily,
 };
-use jeton_core::ids::{ClientId, DurationMs, FamilyId, Generation, Kid, Mac, Position, TenantId};
+use jeton_core::ids::{
+    ClientId, DurationMs, FamilyId, Generation, Kid, LockName, Mac, Position, TenantId,
+};
 use jeton_core::limits;
 use jeton_core::read::FamilyQuery;
 
 use crate::access;
 use crate::check::{self, Violation};
 use crate::listing::{self, PageAsked};
+use crate::lock::{self, FlightAsked};
 use crate::pb::v1;
 use crate::record::{self, RecordsAsked};
 use crate::{session, suspension};
@@ -95,6 +98,10 @@ pub enum Query {
     Access(Vec<AccessClaims>),
     /// Something about sessions.
     Session(session::Query),
+    /// The result of a single flight.
+    Flight(FlightAsked),
+    /// Who holds a lock.
+    Lock(LockName),
     /// A record, by its key.
     Record(RecordsAsked),
     /// Records by an index key, a page of them.
@@ -144,6 +151,13 @@ pub fn operation(request: Option<v1::operation::Request>) -> Result<Asked, Viola
         Request::CountFamilies(r) => listing::count(r).map(Asked::Read),
         Request::RevokeAccessToken(r) => access::revoke_request(&r).map(Asked::Write),
         Request::CheckAccess(r) => access::check_request(r).map(Asked::Read),
+        Request::Acquire(r) => lock::acquire(r).map(Asked::Write),
+        Request::Renew(r) => lock::renew(r).map(Asked::Write),
+        Request::Release(r) => lock::release(r).map(Asked::Write),
+        Request::Withdraw(r) => lock::withdraw(r).map(Asked::Write),
+        Request::Publish(r) => lock::publish(r).map(Asked::Write),
+        Request::Await(r) => lock::flight(r).map(Asked::Read),
+        Request::GetLock(r) => lock::get(r).map(Asked::Read),
         Request::PutRecord(r) => record::put(r).map(Asked::Write),
         Request::GetRecord(r) => record::get(r).map(Asked::Read),
         Request::FindRecords(r) => record::find(r).map(Asked::Read),

@@ -12,11 +12,9 @@ use jeton_core::ids::{Mac, TenantId};
 
 use crate::access;
 use crate::decode::{Asked, Consistency, Query, Read, Write};
-use crate::listing;
 use crate::pb::v1;
 use crate::pb::v1::operation::Request;
-use crate::record;
-use crate::{session, suspension};
+use crate::{listing, lock, record, session, suspension};
 
 /// The request of a pipeline operation; `None` for commands that clients don't send.
 #[must_use]
@@ -49,6 +47,11 @@ fn command(Write { command, mac }: &Write) -> Option<Request> {
         Operation::Suspend(s) => suspension::suspend(tenant, *name, s),
         Operation::Resume(r) => suspension::resume(tenant, *name, r),
         Operation::RequireReauthentication(r) => suspension::reauthenticate(tenant, *name, r),
+        Operation::Acquire(a) => Request::Acquire(lock::acquire_request(tenant, *name, a)),
+        Operation::Renew(r) => Request::Renew(lock::renew_request(tenant, *name, r)),
+        Operation::Release(r) => Request::Release(lock::release_request(tenant, *name, r)),
+        Operation::Withdraw(w) => Request::Withdraw(lock::withdraw_request(tenant, *name, w)?),
+        Operation::Publish(p) => Request::Publish(lock::publish_request(tenant, *name, p)),
         Operation::PutRecord(p) => Request::PutRecord(record::put_request(tenant, *name, p)),
         Operation::LookUpRecord(l) => {
             Request::LookUpRecord(record::look_up_request(tenant, *name, l))
@@ -96,6 +99,14 @@ fn query(read: &Read) -> Request {
             consistency,
             ..listing::page_request(&read.tenant, asked)
         }),
+        Query::Flight(asked) => Request::Await(v1::AwaitRequest {
+            consistency,
+            ..lock::await_request(&read.tenant, asked)
+        }),
+        Query::Lock(lock) => {
+            let lock = lock.as_str().to_owned();
+            Request::GetLock(v1::GetLockRequest { tenant, lock, consistency })
+        }
         Query::FamilyCount(query) => Request::CountFamilies(v1::CountFamiliesRequest {
             consistency,
             ..listing::count_request(&read.tenant, query)

@@ -22,6 +22,7 @@ pub mod decode;
 pub mod encode;
 pub mod failure;
 pub mod listing;
+pub mod lock;
 pub mod record;
 mod redact;
 pub mod refusal;

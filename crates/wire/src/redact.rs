@@ -28,6 +28,8 @@ prints_only! {
     TouchSessionRequest { tenant, request, version }
     Session { version, clients, created_position, dead }
     Family { family_id, client, version, generation, created_position, dead }
+    PublishRequest { tenant, request, lease, ttl_ms, release }
+    FlightResult { fence }
     Precondition { name }
     Consumption { kind, revoke_on_replay }
     PutRecordRequest { tenant, request, kind, lifetime_ms, family_id }

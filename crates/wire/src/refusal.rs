@@ -88,6 +88,12 @@ fn data(refusal: Refusal) -> v1::Refusal {
             pb.limit_max = u64::from(max);
             Pb::CapReached
         }
+        Refusal::Held { holder, remaining } => {
+            let holder = holder.as_str().to_owned();
+            pb.held = Some(v1::Held { holder, remaining_ms: remaining.0 });
+            Pb::Held
+        }
+        Refusal::Lost => Pb::Lost,
         Refusal::PreconditionFailed => Pb::PreconditionFailed,
         Refusal::Already { at, family } => {
             pb.already = Some(already(at, family));
@@ -234,6 +240,14 @@ pub fn message(refusal: &Refusal) -> String {
         Refusal::CapReached { max } => {
             format!("as many families live as the cap of {max} allows: end one of them first")
         }
+        Refusal::Held { holder, remaining } => format!(
+            "{holder} holds the lock, for {} ms unless it is renewed: wait for it, or come back",
+            remaining.0
+        ),
+        Refusal::Lost => {
+            "the lease has ended, and another one may have begun: stop, and acquire the lock anew"
+                .to_owned()
+        }
         Refusal::PreconditionFailed => {
             "something else was shown than the record asks for: it was not consumed".to_owned()
         }
@@ -325,6 +339,12 @@ pub fn decode(pb: v1::Refusal) -> Result<Refusal, Violation> {
         Ok(Pb::Suspended) => Refusal::Suspended(revoked_from(
             &pb.revoked.ok_or_else(|| missing("refusal.revoked"))?,
         )?),
+        Ok(Pb::Held) => {
+            let held = pb.held.ok_or_else(|| missing("refusal.held"))?;
+            let remaining = DurationMs(held.remaining_ms);
+            Refusal::Held { holder: check::holder("refusal.held.holder", &held.holder)?, remaining }
+        }
+        Ok(Pb::Lost) => Refusal::Lost,
         Ok(Pb::PreconditionFailed) => Refusal::PreconditionFailed,
         Ok(Pb::Already) => {
             let (at, family) = already_from(pb.already)?;

@@ -10,7 +10,7 @@ use tonic::Code;
 use crate::failure::{Failure, reason};
 use crate::pb::v1;
 use crate::pb::v1::operation_result::Response;
-use crate::{access, listing, record, refusal, session, view};
+use crate::{access, listing, lock, record, refusal, session, view};
 
 /// Which response a request is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,6 +49,20 @@ pub enum Kind {
     Resume,
     /// `RequireReauthenticationResponse`
     RequireReauthentication,
+    /// `AcquireResponse`
+    Acquire,
+    /// `RenewResponse`
+    Renew,
+    /// `ReleaseResponse`
+    Release,
+    /// `WithdrawResponse`
+    Withdraw,
+    /// `PublishResponse`
+    Publish,
+    /// `AwaitResponse`
+    Await,
+    /// `GetLockResponse`
+    GetLock,
     /// `PutRecordResponse`
     PutRecord,
     /// `GetRecordResponse`
@@ -70,6 +84,20 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether it is about locks.
+    fn is_of_lock(self) -> bool {
+        matches!(
+            self,
+            Self::Acquire
+                | Self::Renew
+                | Self::Release
+                | Self::Withdraw
+                | Self::Publish
+                | Self::Await
+                | Self::GetLock
+        )
+    }
+
     /// The kind of a mutation; `None` if clients can't ask for it.
     #[must_use]
     pub fn of(operation: &Operation) -> Option<Self> {
@@ -88,6 +116,11 @@ impl Kind {
             Operation::Suspend(_) => Self::Suspend,
             Operation::Resume(_) => Self::Resume,
             Operation::RequireReauthentication(_) => Self::RequireReauthentication,
+            Operation::Acquire(_) => Self::Acquire,
+            Operation::Renew(_) => Self::Renew,
+            Operation::Release(_) => Self::Release,
+            Operation::Withdraw(_) => Self::Withdraw,
+            Operation::Publish(_) => Self::Publish,
             Operation::PutRecord(_) => Self::PutRecord,
             Operation::LookUpRecord(_) => Self::LookUpRecord,
             Operation::DeleteRecord(_) => Self::DeleteRecord,
@@ -108,6 +141,9 @@ impl Kind {
 /// does not fit `kind`, which is a bug.
 pub fn mutation(kind: Kind, reply: Reply, mac: Option<&Mac>) -> Result<Response, Failure> {
     let position = reply.position.0;
+    if kind.is_of_lock() {
+        return lock::mutation(kind, position, reply.outcome);
+    }
     match reply.outcome {
         Ok(done) => performed(kind, position, done, mac),
         Err(refusal) => refused(kind, position, refusal::encode(refusal)?),

@@ -75,6 +75,11 @@ fn name_of(request: &mut Request) -> Option<&mut RequestName> {
         Request::Suspend(r) => r.request.as_mut(),
         Request::Resume(r) => r.request.as_mut(),
         Request::RequireReauthentication(r) => r.request.as_mut(),
+        Request::Acquire(r) => r.request.as_mut(),
+        Request::Renew(r) => r.request.as_mut(),
+        Request::Release(r) => r.request.as_mut(),
+        Request::Withdraw(r) => r.request.as_mut(),
+        Request::Publish(r) => r.request.as_mut(),
         Request::PutRecord(r) => r.request.as_mut(),
         Request::LookUpRecord(r) => r.request.as_mut(),
         Request::DeleteRecord(r) => r.request.as_mut(),
@@ -90,6 +95,8 @@ fn name_of(request: &mut Request) -> Option<&mut RequestName> {
         | Request::ListFamilies(_)
         | Request::CountFamilies(_)
         | Request::CheckAccess(_)
+        | Request::Await(_)
+        | Request::GetLock(_)
         | Request::GetRecord(_)
         | Request::FindRecords(_) => None,
     }

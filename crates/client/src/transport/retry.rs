@@ -86,6 +86,8 @@ pub(crate) struct Retry<'a> {
     config: &'a Config,
     repeat: Repeat,
     deadline: Instant,
+    /// How long the first attempt may take.
+    pace: Duration,
     attempts: u32,
     /// How often it went where a failure pointed.
     hops: u32,
@@ -100,13 +102,20 @@ pub(crate) struct Retry<'a> {
 impl<'a> Retry<'a> {
     /// No attempt yet.
     pub fn new(config: &'a Config, repeat: Repeat, deadline: Instant) -> Self {
+        let pace = config.attempt_timeout;
         let (attempts, hops, reached, unknown, said) = (0, 0, false, false, None);
-        Self { config, repeat, deadline, attempts, hops, reached, unknown, said }
+        Self { config, repeat, deadline, pace, attempts, hops, reached, unknown, said }
+    }
+
+    /// How long the first attempt may take, if not as long as the configuration says.
+    pub fn paced(mut self, pace: Duration) -> Self {
+        self.pace = pace;
+        self
     }
 
     /// Begins an attempt; says when it ends.
     pub fn begin(&mut self, now: Instant) -> Instant {
-        let doubled = self.config.attempt_timeout.saturating_mul(1 << self.attempts.min(16));
+        let doubled = self.pace.saturating_mul(1 << self.attempts.min(16));
         self.attempts += 1;
         now.checked_add(doubled).map_or(self.deadline, |end| end.min(self.deadline))
     }

@@ -3,6 +3,7 @@
 
 use jeton_wire::Failure;
 use jeton_wire::failure::reason;
+use jeton_wire::pb::v1::lock_service_client::LockServiceClient;
 use jeton_wire::pb::v1::operation::Request;
 use jeton_wire::pb::v1::operation_result::Response;
 use jeton_wire::pb::v1::record_service_client::RecordServiceClient;
@@ -53,7 +54,8 @@ async fn dispatch(
     let mut tokens = TokenServiceClient::new(channel.clone());
     let mut records = RecordServiceClient::new(channel.clone());
     let mut revocation = RevocationServiceClient::new(channel.clone());
-    let mut sessions = SessionServiceClient::new(channel);
+    let mut sessions = SessionServiceClient::new(channel.clone());
+    let mut locks = LockServiceClient::new(channel);
     match request {
         Request::Rotate(r) => one!(tokens, rotate, r, left, Rotate),
         Request::CreateFamily(r) => one!(tokens, create_family, r, left, CreateFamily),
@@ -92,6 +94,13 @@ async fn dispatch(
         Request::ListSessionClients(r) => {
             one!(sessions, list_session_clients, r, left, ListSessionClients)
         }
+        Request::Acquire(r) => one!(locks, acquire, r, left, Acquire),
+        Request::Renew(r) => one!(locks, renew, r, left, Renew),
+        Request::Release(r) => one!(locks, release, r, left, Release),
+        Request::Withdraw(r) => one!(locks, withdraw, r, left, Withdraw),
+        Request::Publish(r) => one!(locks, publish, r, left, Publish),
+        Request::Await(r) => one!(locks, r#await, r, left, Await),
+        Request::GetLock(r) => one!(locks, get_lock, r, left, GetLock),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod admin;
 mod hints;
+mod leases;
 mod multiplexing;
 mod node;
 mod outcomes;

@@ -68,6 +68,13 @@ operations! {
     CountFamilies = "count_families", r => chosen!(r, count_families_response);
     RevokeAccessToken = "revoke_access_token", r => chosen!(r, revoke_access_token_response);
     CheckAccess = "check_access", r => r.refusal.as_ref();
+    Acquire = "acquire", r => chosen!(r, acquire_response);
+    Renew = "renew", r => r.refusal.as_ref();
+    Release = "release", r => r.refusal.as_ref();
+    Withdraw = "withdraw", r => r.refusal.as_ref();
+    Publish = "publish", r => r.refusal.as_ref();
+    Await = "await", r => chosen!(r, await_response);
+    GetLock = "get_lock", r => chosen!(r, get_lock_response);
     PutRecord = "put_record", r => r.refusal.as_ref();
     GetRecord = "get_record", r => chosen!(r, get_record_response);
     FindRecords = "find_records", r => chosen!(r, find_records_response);

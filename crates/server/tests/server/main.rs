@@ -9,6 +9,7 @@ mod configuration;
 mod hostile;
 mod json;
 mod late_calls;
+mod locks;
 mod oauth;
 mod openapi;
 mod pipelines;

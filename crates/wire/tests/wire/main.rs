@@ -4,6 +4,7 @@ mod bad_requests;
 mod errors;
 mod hostile;
 mod listings;
+mod locks;
 mod opaque;
 mod records;
 mod round_trips;

@@ -92,6 +92,7 @@ fn refusals() -> Vec<Refusal> {
         Refusal::Revoked(by(RevocationCause::Reauthentication)),
         Refusal::Suspended(by(RevocationCause::Suspension)),
         Refusal::DigestInUse,
+        Refusal::Lost,
     ]
 }
 

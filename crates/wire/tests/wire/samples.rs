@@ -307,4 +307,12 @@ pub fn all() -> Vec<Asked> {
         write(Operation::RevokeToken(RevokeToken { token: token().into(), client: client() }), mac),
         write(Operation::RevokeFamily(RevokeFamily { family: FamilyId([7; 16]), reason }), None),
     ]
+    .into_iter()
+    .chain(crate::locks::all())
+    .collect()
+}
+
+/// Changes a request. A function, so that what changes it knows its type.
+pub fn spoil<R>(request: &mut R, how: impl FnOnce(&mut R)) {
+    how(request);
 }
