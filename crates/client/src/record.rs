@@ -126,7 +126,7 @@ impl NewRecord {
         self
     }
 
-    /// At most 64 KiB. Seal it: see [`crate::Envelope`].
+    /// At most 64 KiB. Seal it: see [`crate::Tenant::seal_value`].
     #[must_use]
     pub fn value(mut self, value: impl Into<Bytes>) -> Self {
         self.put.value = value.into();
