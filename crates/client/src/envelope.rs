@@ -166,8 +166,8 @@ impl Tenant {
     /// opens it, and nobody else. It grows by 42 bytes, and 72 for each of them.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for none or more than 9 openers, and [`Error`] if the system gives
-    /// no randomness.
+    /// [`Error::InvalidArgument`] for none or more than 9 openers, and [`Error`] if the system
+    /// gives no randomness.
     pub fn seal_value(
         &self,
         kind: &RecordKind,
