@@ -116,7 +116,7 @@ async fn hold_once(tenant: &Tenant, lock: usize, turn: u64) {
     let lost = !lease.is_held();
     Line::Hold { lock, fence, from_ns, until_ns, lost }.print();
     // One in three leaves it to the drop.
-    if turn % 3 != 0 {
+    if !turn.is_multiple_of(3) {
         drop(lease.release(PATIENCE).await);
     }
 }
