@@ -252,7 +252,7 @@ impl DataDir {
 
     /// Says, durably and for ever, that its node takes part in consensus from now on, in log and
     /// state of this incarnation. Repeating it changes nothing. Call it by way of
-    /// [`crate::ownership::claim`], which does the same to log and state first.
+    /// `ownership::claim`, which does the same to log and state first.
     ///
     /// # Errors
     /// [`DataDirError::Unstamped`], [`DataDirError::OtherIncarnation`] and [`DataDirError::Io`].

@@ -19,7 +19,7 @@
 //! leaves a log that looks lost and is not. And nothing is voted or acknowledged before the stamp
 //! is marked, so a node whose stamp is not may begin again without having promised anything.
 //!
-//! What [`check`] finds:
+//! What `check` finds:
 //!
 //! | stamp | log | state | verdict |
 //! |---|---|---|---|
