@@ -42,6 +42,7 @@ mod request;
 mod revocation;
 mod roots;
 mod session;
+mod standing;
 mod suspension;
 pub mod tables;
 mod tenant;

@@ -20,12 +20,13 @@ use crate::ids::{FamilyId, Position, TenantId, UnixMs};
 use crate::keys::{self, index};
 use crate::limits;
 use crate::reply::{Refusal, Replies, RevocationCause, RevokedBy};
+use crate::standing::Standing;
 use crate::tables::{ReadTables, Tables, TablesError};
 use crate::tenant::Tenant;
 use crate::turn::Turn;
 
+use super::Loaded;
 use super::index::{Found, scan};
-use super::{Loaded, Standing};
 
 /// Families that may live, oldest first.
 #[derive(Debug, Default, Serialize, Deserialize)]

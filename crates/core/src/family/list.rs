@@ -17,11 +17,12 @@ use crate::keys;
 #[cfg(doc)]
 use crate::limits;
 use crate::reply::{FamilyView, Refusal};
+use crate::standing::Standing;
 use crate::tables::{ReadTables, TablesError};
 use crate::tenant::Tenant;
 
+use super::FamilyRow;
 use super::index::{self, Found};
-use super::{FamilyRow, Standing};
 
 /// Which families are asked for: all that is named must match.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]

@@ -13,7 +13,6 @@ pub(crate) mod reclaim;
 pub(crate) mod revoke;
 pub(crate) mod rotate;
 mod row;
-mod standing;
 pub(crate) mod touch;
 pub(crate) mod update;
 mod view;
@@ -25,12 +24,12 @@ use crate::ids::{FamilyId, TenantId, UnixMs};
 use crate::keys;
 use crate::reply::RevokedBy;
 use crate::roots;
+use crate::standing::{Standing, standing};
 use crate::suspension::Suspended;
 use crate::tables::{ReadTables, TablesError};
 use crate::tenant::Tenant;
 
 pub(crate) use row::{FamilyRow, Place, next_visit, tidy};
-pub(crate) use standing::{Standing, standing};
 pub(crate) use view::view;
 
 /// A family as it was read: enough to judge it, and to write it back.
@@ -45,7 +44,7 @@ pub(crate) struct Loaded {
 
 impl Loaded {
     pub(crate) fn standing(&self, now: UnixMs, at: UnixMs) -> Standing {
-        standing(&self.row, self.revoked.as_ref(), now, at)
+        standing((self.row.expires_at, self.row.idle_expires_at), self.revoked.as_ref(), now, at)
     }
 
     /// As it would be if nothing suspended it.

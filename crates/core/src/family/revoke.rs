@@ -7,11 +7,12 @@ use crate::codec::encode;
 use crate::command::{RevokeFamily, RevokeToken};
 use crate::ids::{FamilyId, TenantId};
 use crate::reply::{Done, EventKind, Refusal, Replies, RevocationCause, RevokedBy};
+use crate::standing::Standing;
 use crate::tables::{Tables, TablesError};
 use crate::tenant::Tenant;
 use crate::turn::Turn;
 
-use super::{Loaded, Place, Standing, opaque};
+use super::{Loaded, Place, opaque};
 
 /// Writes the death of a family that was not dead.
 pub(crate) fn kill<T: Tables, R: Replies>(

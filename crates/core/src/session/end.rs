@@ -7,12 +7,12 @@ use crate::command::EndSession;
 use crate::ids::TenantId;
 use crate::limits;
 use crate::reply::{Done, EventKind, Refusal, Replies, RevocationCause, RevokedBy, SessionEnded};
+use crate::standing::Standing;
 use crate::tables::{Tables, TablesError};
 use crate::tenant::Tenant;
 use crate::turn::Turn;
 
 use super::index;
-use super::row::Standing;
 
 pub(crate) fn end<T: Tables, R: Replies>(
     turn: &mut Turn<'_, T, R>,

@@ -5,10 +5,10 @@ use bytes::Bytes;
 use crate::ids::{ClientId, SessionId, SubjectId, TenantId, UnixMs};
 use crate::limits;
 use crate::reply::{Page, Refusal, SessionView};
+use crate::standing::Standing;
 use crate::tables::{ReadTables, TablesError};
 use crate::tenant::Tenant;
 
-use super::row::Standing;
 use super::{Loaded, index};
 
 /// A session as it may be shown, dead ones with the cause.

@@ -24,13 +24,14 @@ use crate::keys;
 use crate::reply::{Refusal, RevokedBy};
 use crate::revocation;
 use crate::roots;
+use crate::standing::Standing;
 use crate::suspension;
 use crate::tables::{ReadTables, TablesError};
 use crate::tenant::Tenant;
 
 pub(crate) use index::{IndexRow, bind};
+use row::ended_by_itself;
 pub(crate) use row::{SessionRow, next_visit, tidy};
-use row::{Standing, ended_by_itself};
 
 /// A session as it was read: enough to judge it, and to write it back.
 pub(crate) struct Loaded {

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{DeviceId, DurationMs, Position, SessionId, SubjectId, UnixMs};
 use crate::limits;
-use crate::reply::{Refusal, RevocationCause, RevokedBy};
+use crate::reply::{RevocationCause, RevokedBy};
 use crate::roots::{self, Roots};
+use crate::standing::{Standing, standing};
 
 /// What is kept of a session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,33 +39,6 @@ pub(crate) struct SessionRow {
     pub(crate) idle: DurationMs,
     pub(crate) attributes: Vec<(Arc<str>, Arc<str>)>,
     pub(crate) payload: Bytes,
-}
-
-/// What a session is, before anyone asks for anything.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// Nothing stands in its way.
-    Alive,
-    /// It ended so long ago that answers no longer name the cause.
-    Gone,
-    /// It was ended, or one of its roots is dead.
-    Revoked(RevokedBy),
-    /// One of its roots is suspended.
-    Suspended(RevokedBy),
-    /// It is past its absolute or idle expiry.
-    Expired { absolute: UnixMs, idle: UnixMs },
-}
-
-impl Standing {
-    /// The refusal that a dead session answers with.
-    pub(crate) fn refusal(self) -> Option<Refusal> {
-        match self {
-            Self::Alive => None,
-            Self::Gone => Some(Refusal::NotFound),
-            Self::Revoked(by) | Self::Suspended(by) => Some(Refusal::Revoked(by)),
-            Self::Expired { absolute, idle } => Some(Refusal::Expired { absolute, idle }),
-        }
-    }
 }
 
 impl SessionRow {
@@ -101,20 +75,7 @@ impl SessionRow {
 
     /// Judges it by the clock: nothing that a read called expired comes back.
     pub(crate) fn standing(&self, revoked: Option<&RevokedBy>, now: UnixMs) -> Standing {
-        let (absolute, idle) = (self.expires_at, self.idle_expires_at);
-        let killed = revoked.filter(|by| by.is_for_ever());
-        let ended_at = killed.map_or(idle, |by| by.at.min(idle));
-        if ended_at.passed(limits::RETENTION, now) {
-            Standing::Gone
-        } else if let Some(by) = killed {
-            Standing::Revoked(by.clone())
-        } else if let Some(by) = revoked {
-            Standing::Suspended(by.clone())
-        } else if now >= idle {
-            Standing::Expired { absolute, idle }
-        } else {
-            Standing::Alive
-        }
+        standing((self.expires_at, self.idle_expires_at), revoked, now, now)
     }
 
     /// What killed it first, for what hangs on it: always the session, whatever killed that.

@@ -1,4 +1,4 @@
-//! Whether a family lives: rows 1 to 3 of the contract's table, which come first everywhere.
+//! Whether a family or a session lives: what comes before every other rule about it.
 //!
 //! It ended when the first of its causes did: retention counts from there. Only the newest cutoff
 //! of a key is kept, so cutting the same once more lets answers name a cause again that they no
@@ -8,16 +8,14 @@ use crate::ids::UnixMs;
 use crate::limits;
 use crate::reply::{Refusal, RevokedBy};
 
-use super::FamilyRow;
-
-/// What a family is, before anyone asks for anything.
+/// What a family or a session is, before anyone asks for anything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// Nothing stands in its way.
     Alive,
     /// It ended so long ago that answers no longer name the cause.
     Gone,
-    /// One of its roots is dead.
+    /// It was ended, or one of its roots is dead.
     Revoked(RevokedBy),
     /// It or one of its roots is suspended: that may end, and starts no retention.
     Suspended(RevokedBy),
@@ -26,7 +24,7 @@ pub(crate) enum Standing {
 }
 
 impl Standing {
-    /// The refusal that a dead family answers with.
+    /// The refusal that a dead one answers with.
     pub(crate) fn refusal(self) -> Option<Refusal> {
         match self {
             Self::Alive => None,
@@ -37,14 +35,14 @@ impl Standing {
     }
 }
 
-/// Judges a family. Retention goes by `now`, expiry by `at`: when the caller first asked.
+/// Judges by absolute and idle expiry and by what was revoked. Retention goes by `now`, expiry by
+/// `at`: when the caller first asked.
 pub(crate) fn standing(
-    row: &FamilyRow,
+    (absolute, idle): (UnixMs, UnixMs),
     revoked: Option<&RevokedBy>,
     now: UnixMs,
     at: UnixMs,
 ) -> Standing {
-    let (absolute, idle) = (row.expires_at, row.idle_expires_at);
     let killed = revoked.filter(|by| by.is_for_ever());
     let ended_at = killed.map_or(idle, |by| by.at.min(idle));
     if ended_at.passed(limits::RETENTION, now) {
