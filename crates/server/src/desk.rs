@@ -327,7 +327,7 @@ impl Desk {
         };
         let Some(kid) = token.kid else { return Ok(Issued::Nothing) };
         let mac = self.keys.mac(&self.node, &issue, kid, token);
-        match mac.map_err(|error| unreadable(&error))? {
+        match mac.map_err(|error| failures::unshown(&unreadable(&error)))? {
             Some(mac) => Ok(Issued::Mac(mac)),
             None => Ok(Issued::KeyUnknown),
         }

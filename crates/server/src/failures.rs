@@ -126,6 +126,16 @@ pub(crate) fn storage() -> Failure {
     Failure::new(Code::Unavailable, reason::STORAGE_FAILED, words).not_executed()
 }
 
+/// A mutation took effect, and this node can't show what became of it.
+pub(crate) fn unshown(why: &Failure) -> Failure {
+    if why.code == Code::DeadlineExceeded {
+        return overdue();
+    }
+    let words = "it took effect, but this node can't show the result: repeat it under the same \
+                 request id, at another node";
+    Failure::new(Code::Unavailable, reason::OUTCOME_UNKNOWN, words)
+}
+
 /// Nobody answered by the deadline. Whether it was executed is unknown.
 pub(crate) fn overdue() -> Failure {
     Failure::new(

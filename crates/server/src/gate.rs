@@ -51,12 +51,12 @@ impl<H: Health> Service<Request<Body>> for Gate<H> {
         if let Some(port) = self.open.get() {
             return port.answer(request);
         }
-        if deadline::is_passed(request.headers()) {
-            return Box::pin(async { Ok(Status::from(deadline::expired()).into_http()) });
-        }
         if !http::is_grpc(&request) {
             let answer = http::before_start(&self.lobby, request.uri().path());
             return Box::pin(async { Ok(answer) });
+        }
+        if deadline::is_passed(request.headers()) {
+            return Box::pin(async { Ok(Status::from(deadline::expired()).into_http()) });
         }
         let path = request.uri().path();
         match path.strip_prefix('/').and_then(|path| path.split('/').next()) {

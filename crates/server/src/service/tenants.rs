@@ -54,13 +54,24 @@ impl Tenants {
             .ok_or_else(|| refusal::failure(Refusal::TenantUnknown))
     }
 
+    /// The tenant as a change that took effect has left it, or as it is by now.
+    async fn see_changed(
+        &self,
+        name: &str,
+        reply: &Reply,
+        deadline: Instant,
+    ) -> Result<TenantView, Failure> {
+        let seen = self.see(name, Consistency::AtLeast(reply.position), deadline).await;
+        seen.map_err(|why| failures::unshown(&why))
+    }
+
     async fn create(
         &self,
         r: &pb::CreateTenantRequest,
         deadline: Instant,
     ) -> Result<pb::CreateTenantResponse, Failure> {
         let (reply, _) = self.propose(admin::create_tenant(r, key()?)?, deadline).await?;
-        let view = self.see(&r.tenant, Consistency::AtLeast(reply.position), deadline).await?;
+        let view = self.see_changed(&r.tenant, &reply, deadline).await?;
         Ok(pb::CreateTenantResponse { tenant: Some(admin::tenant(&view)) })
     }
 
@@ -70,7 +81,7 @@ impl Tenants {
         deadline: Instant,
     ) -> Result<pb::SetTenantResponse, Failure> {
         let (reply, _) = self.propose(admin::set_tenant(r)?, deadline).await?;
-        let view = self.see(&r.tenant, Consistency::AtLeast(reply.position), deadline).await?;
+        let view = self.see_changed(&r.tenant, &reply, deadline).await?;
         Ok(pb::SetTenantResponse { tenant: Some(admin::tenant(&view)) })
     }
 
