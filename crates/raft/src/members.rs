@@ -62,7 +62,8 @@ impl Engine {
             }
             RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => MembersError::InDoubt,
             RaftError::APIError(other) => MembersError::Refused(other.to_string()),
-            RaftError::Fatal(fatal) => MembersError::Refused(fatal.to_string()),
+            // It may have been written before consensus stopped here, and others may keep it.
+            RaftError::Fatal(_) => MembersError::InDoubt,
         }
     }
 
@@ -208,7 +209,8 @@ impl Engine {
             .wait_for(|now| matches!(&now.role, Role::Follower { leader, .. } if *leader == node));
         match timeout_at(until, taken).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(MembersError::Refused("the node is stopping".to_owned())),
+            // The node is stopping: whether the other took over is not heard any more.
+            Ok(Err(_)) => Err(MembersError::InDoubt),
             Err(_) => Err(MembersError::DeadlineExceeded),
         }
     }
