@@ -154,8 +154,10 @@ pub async fn form(
         false => Arc::clone(&door).plan().await?,
     };
     let (identity, forming) = (door.identity(), plan.as_ref().map(|plan| plan.members.clone()));
+    // A member never waits, not for a moment: who waits is told to empty its directory.
+    let phase = if door.formed() { Phase::Recovering } else { Phase::Waiting };
     lobby.change(|scene| {
-        (scene.phase, scene.identity, scene.forming) = (Phase::Waiting, identity, forming);
+        (scene.phase, scene.identity, scene.forming) = (phase, identity, forming);
     });
     let lobby = Arc::clone(lobby);
     Bootstrap { expect, first_members, plan, door, calls, lobby }.run().await

@@ -156,8 +156,9 @@ impl Lobby {
         if timeout_at(deadline, known).await.is_err() {
             return Err(InitError::DeadlineExceeded(self.why()));
         }
-        let _waiting = self.order(&members)?;
+        // Read first: what is refused from here on may be this very order.
         let before = scenes.borrow_and_update().refusals;
+        let _waiting = self.order(&members)?;
         loop {
             let now = scenes.borrow_and_update().clone();
             if let Phase::Started(cluster) = now.phase {
