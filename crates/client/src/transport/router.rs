@@ -114,7 +114,8 @@ impl Router {
         match tokio::time::timeout_at(half, self.open_leader(leader)).await {
             Ok(Some(node)) => return Ok(node),
             Ok(None) => {}
-            Err(_) => self.hints.unreachable(leader, Instant::now()),
+            // Too little time says nothing about the leader: real failures are noted by the pool.
+            Err(_) => {}
         }
         self.node(deadline).await
     }
