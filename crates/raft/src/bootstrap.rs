@@ -321,37 +321,23 @@ impl Bootstrap {
         self.win_all(identity, members).await.map(Some)
     }
 
-    /// Whether all members answer and none has a place yet. If one has, the order is off.
+    /// Whether all members answer and none has a place yet. If one has, the order is off, and what
+    /// it showed is forgotten with it: another list may be right.
     async fn survey_of(&self, members: &[String]) -> Result<bool, BootstrapError> {
-        let mut all = self.look_around(members).await? == self.others(members).count();
+        let visits = self.probe_all(members).await;
         self.lobby.asked(members, self.lobby.scene().missing);
+        for visit in visits.iter().filter_map(|(_, visit)| visit.as_ref()) {
+            self.check_not_remembered(visit)?;
+        }
         let refusal = match self.door.foreign() {
             Some(cluster) => Some(format!("cluster {cluster} exists already")),
-            None => self.occupied(members).await,
+            None => visits.iter().find_map(|(address, visit)| occupied(address, visit.as_ref()?)),
         };
+        let refused = refusal.is_some();
         if let Some(words) = refusal {
             self.lobby.refuse(words);
-            all = false;
         }
-        Ok(all)
-    }
-
-    /// Who of the members has a place in a cluster, or another address.
-    async fn occupied(&self, members: &[String]) -> Option<String> {
-        for address in self.others(members) {
-            let Ok(visit) = self.calls.probe(address, PROBE_TIMEOUT).await else { continue };
-            if visit.own.peer_addr != *address {
-                let own = visit.own.peer_addr;
-                return Some(format!("the node at {address} calls itself {own}: use that address"));
-            }
-            if let Some(Identity { cluster, node }) = visit.identity {
-                return Some(format!(
-                    "{address} is node {node} of cluster {cluster}: if that cluster was never \
-                     formed, empty that node's data directory and start it again"
-                ));
-            }
-        }
-        None
+        Ok(!refused && visits.iter().all(|(_, visit)| visit.is_some()))
     }
 
     /// Step 1: until all others answer and none is in a cluster; or until this node was added to
@@ -398,29 +384,32 @@ impl Bootstrap {
     /// Probes all others once. Returns how many answered; a cluster that was seen is remembered at
     /// the door.
     async fn look_around(&self, list: &[String]) -> Result<usize, BootstrapError> {
-        let probes = self.others(list).map(|address| async move {
-            (address, self.calls.probe(address, PROBE_TIMEOUT).await)
-        });
-        let (mut answered, mut missing) = (0, Vec::new());
-        let visits = futures::future::join_all(probes).await;
-        for (address, visit) in visits {
-            let visit = match visit {
-                Ok(visit) => visit,
-                Err(error) => {
-                    tracing::debug!(%error, "a node can't be asked for its cluster yet");
-                    missing.push(address.clone());
-                    continue;
-                }
-            };
+        let mut answered = 0;
+        for visit in self.probe_all(list).await.iter().filter_map(|(_, visit)| visit.as_ref()) {
             answered += 1;
-            self.consider(&visit)?;
+            self.consider(visit)?;
         }
-        self.lobby.change(|scene| scene.missing = missing);
         Ok(answered)
     }
 
-    /// A formed cluster either remembers this node, or must be waited for.
-    fn consider(&self, visit: &Visit) -> Result<(), BootstrapError> {
+    /// Probes all others at once, and notes who does not answer.
+    async fn probe_all<'a>(&self, list: &'a [String]) -> Vec<(&'a String, Option<Visit>)> {
+        let probes = self.others(list).map(|address| async move {
+            let visit = self.calls.probe(address, PROBE_TIMEOUT).await;
+            let visit = visit.inspect_err(
+                |error| tracing::debug!(%error, "a node can't be asked for its cluster yet"),
+            );
+            (address, visit.ok())
+        });
+        let visits = futures::future::join_all(probes).await;
+        let missing = visits.iter().filter(|(_, visit)| visit.is_none());
+        let missing = missing.map(|(address, _)| (*address).clone()).collect();
+        self.lobby.change(|scene| scene.missing = missing);
+        visits
+    }
+
+    /// A formed cluster that knows this node's address, while its directory is empty: it was lost.
+    fn check_not_remembered(&self, visit: &Visit) -> Result<(), BootstrapError> {
         let (Some(identity), true) = (visit.identity, visit.formed) else { return Ok(()) };
         // An offer may have come meanwhile: then it is no stranger that the cluster remembers.
         if self.door.identity().is_some() {
@@ -437,6 +426,17 @@ impl Bootstrap {
                 address: own.clone(),
             });
         }
+        Ok(())
+    }
+
+    /// A formed cluster either remembers this node, or must be waited for.
+    fn consider(&self, visit: &Visit) -> Result<(), BootstrapError> {
+        self.check_not_remembered(visit)?;
+        let (Some(identity), true) = (visit.identity, visit.formed) else { return Ok(()) };
+        if self.door.identity().is_some() {
+            return Ok(());
+        }
+        let own = &self.door.own().peer_addr;
         let foreign = (identity.cluster, visit.own.peer_addr.clone());
         self.lobby.change(|scene| scene.foreign = Some(foreign));
         if self.door.see(identity.cluster, &visit.own.peer_addr) {
@@ -561,6 +561,19 @@ fn first_members(flags: &Flags, own: &str) -> Result<Vec<String>, BootstrapError
         )));
     }
     Ok(addresses)
+}
+
+/// Why the node at `address` can't be a first member: it has a place, or another address.
+fn occupied(address: &str, visit: &Visit) -> Option<String> {
+    let own = &visit.own.peer_addr;
+    if own != address {
+        return Some(format!("the node at {address} calls itself {own}: use that address"));
+    }
+    let Identity { cluster, node } = visit.identity?;
+    Some(format!(
+        "{address} is node {node} of cluster {cluster}: if that cluster was never formed, empty \
+         that node's data directory and start it again"
+    ))
 }
 
 fn random_cluster() -> Result<ClusterId, BootstrapError> {

@@ -234,7 +234,11 @@ impl Lobby {
             (None, Some(Identity { cluster, node })) => return refused(taken(cluster, node)),
             _ => {}
         }
-        order.members.get_or_insert_with(|| members.to_vec());
+        if order.members.is_none() {
+            order.members = Some(members.to_vec());
+            // What stood in the way of another order says nothing about this one.
+            self.change(|scene| scene.refusal = None);
+        }
         order.waiting += 1;
         drop(order);
         self.ordered.notify_one();

@@ -203,3 +203,24 @@ async fn a_member_of_another_cluster_is_named_and_nothing_is_written() {
     assert_eq!(stamp_of(&disk), None);
     drop(second);
 }
+
+#[tokio::test]
+async fn a_list_with_a_wrong_node_in_it_does_not_spoil_the_right_one() {
+    let addresses = addresses(3).await;
+    let other = Identity { cluster: ClusterId([5; 16]), node: 7 };
+    let foreign = Node::start(&addresses[2], &stamped(other), true).await;
+    let (first_disk, second_disk) = (MemDisk::new(), MemDisk::new());
+    let (_first, lobby, forming) = waiting(&addresses[0], &first_disk).await;
+    let (_second, _, joining) = waiting(&addresses[1], &second_disk).await;
+    let wrong = [addresses[0].clone(), addresses[2].clone()];
+    let words = refused(order(&lobby, &wrong, PATIENCE)).await;
+    assert!(words.contains(&addresses[2]) && words.contains("node 7"), "{words}");
+    assert_eq!(lobby.scene().identity, None);
+
+    let right = order(&lobby, &addresses[..2], PATIENCE);
+    assert_eq!(formed(forming).await.first_members.expect("it forms the cluster").len(), 2);
+    assert_eq!(formed(joining).await.identity.node, 2);
+    assert_eq!(lobby.scene().refusal, None);
+    right.abort();
+    drop(foreign);
+}
