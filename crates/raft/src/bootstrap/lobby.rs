@@ -54,6 +54,9 @@ pub enum InitError {
     /// Something stands in the way.
     #[error("{0}")]
     Refused(String),
+    /// The node has started as a member of a cluster that this call did not form.
+    #[error("the node has started meanwhile, in a cluster that it was not told to form: ask again")]
+    Started,
     /// The deadline passed.
     #[error("the deadline passed, and the cluster is not formed: {0}")]
     DeadlineExceeded(String),
@@ -161,8 +164,13 @@ impl Lobby {
         let _waiting = self.order(&members)?;
         loop {
             let now = scenes.borrow_and_update().clone();
-            if let Phase::Started(cluster) = now.phase {
+            if let (Phase::Started(cluster), Some(forming)) = (now.phase, &now.forming)
+                && *forming == members
+            {
                 return Ok(cluster);
+            }
+            if let Phase::Started(_) = now.phase {
+                return Err(InitError::Started);
             }
             if let Some(words) = now.refusal.filter(|_| now.refusals > before) {
                 return Err(InitError::Refused(words));

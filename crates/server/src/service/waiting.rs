@@ -54,6 +54,12 @@ impl Waiting {
 fn of_init(error: InitError) -> Failure {
     match error {
         InitError::Members(problem) => Violation::new("members", problem).into(),
+        // Asked again, the node itself says what has become of its cluster.
+        InitError::Started => {
+            Failure::new(Code::Unavailable, reason::NOT_STARTED, error.to_string())
+                .not_executed()
+                .retry_after(Duration::from_millis(100))
+        }
         InitError::DeadlineExceeded(_) => {
             Failure::new(Code::DeadlineExceeded, reason::DEADLINE_EXCEEDED, error.to_string())
         }

@@ -224,3 +224,14 @@ async fn a_list_with_a_wrong_node_in_it_does_not_spoil_the_right_one() {
     right.abort();
     drop(foreign);
 }
+
+#[tokio::test]
+async fn a_call_that_finds_the_node_recovering_does_not_say_that_it_formed_the_cluster() {
+    let lobby = Lobby::new("a:1".to_owned(), Flags::default());
+    lobby.change(|scene| scene.phase = Phase::Recovering);
+    let call = order(&lobby, &[], PATIENCE);
+    until("it waits", || lobby.ordered().is_some()).await;
+    lobby.change(|scene| scene.phase = Phase::Started(ClusterId([5; 16])));
+    let told = timeout(PATIENCE, call).await.unwrap().unwrap();
+    assert!(matches!(told, Err(InitError::Started)), "{told:?}");
+}
