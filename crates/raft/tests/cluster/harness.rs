@@ -59,8 +59,14 @@ impl Place {
 
 /// A node alone, ready.
 pub async fn single() -> (Place, Node) {
+    single_seamed(|_| {}).await
+}
+
+pub async fn single_seamed(adjust: impl FnOnce(&mut Seams)) -> (Place, Node) {
     let (place, listener) = Place::new().await;
-    let node = Node::start(place.config(), place.seams(Some(listener))).await.unwrap();
+    let mut seams = place.seams(Some(listener));
+    adjust(&mut seams);
+    let node = Node::start(place.config(), seams).await.unwrap();
     node.wait_ready(deadline()).await.unwrap();
     (place, node)
 }
