@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::args::Connection;
 use crate::connect;
-use crate::exit::Exit;
+use crate::exit::{Exit, Usage};
 use crate::output::{Format, Report, Table, or_dash};
 
 const EXAMPLES: &str = "\
@@ -38,7 +38,7 @@ pub struct ClusterArgs {
 /// What to do with the cluster.
 #[derive(Debug, Subcommand)]
 pub enum ClusterCommand {
-    /// Have the node at the endpoint form a new cluster, of nodes that all run, empty, with
+    /// Have the node at the one endpoint form a new cluster, of nodes that all run, empty, with
     /// --bootstrap-expect 0. Returns when it runs. Can be repeated: with the same members it goes
     /// on, and a cluster that exists is left alone.
     Init {
@@ -86,6 +86,12 @@ pub enum ClusterCommand {
 
 /// Runs it.
 pub async fn run(args: ClusterArgs, format: Format) -> anyhow::Result<Exit> {
+    if matches!(args.command, ClusterCommand::Init { .. }) && args.connection.endpoints.len() > 1 {
+        return Err(Usage::error(
+            "cluster init takes one endpoint, that of the node that is to begin: \
+             repeated at another one, it could form a second cluster",
+        ));
+    }
     let admin = connect::client(&args.connection).await?.admin();
     let timeout = args.connection.timeout;
     let done = match args.command {

@@ -4,11 +4,12 @@
 //! one. What comes from outside or from a disk is decoded with a limit on its size, and is refused
 //! with words if it isn't exactly one value: never a panic, never an unbounded allocation.
 
+use bincode::enc::write::SizeWriter;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::command::Entry;
+use crate::command::{Command, Entry};
 use crate::limits;
 use crate::tables::TablesError;
 
@@ -89,6 +90,15 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], bytes_max: usize) -> Result<T, 
         0 => Ok(value),
         excess => Err(DecodeError::Trailing { excess }),
     }
+}
+
+/// How many bytes the command takes in an entry, now. Its age may take a few more later.
+#[must_use]
+pub fn command_bytes(command: &Command) -> usize {
+    let mut counted = SizeWriter::default();
+    bincode::serde::encode_into_writer(command, &mut counted, config())
+        .expect("counting takes every byte, and our types know their lengths");
+    counted.bytes_written
 }
 
 /// The bytes of a log entry.

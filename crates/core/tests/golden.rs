@@ -361,6 +361,16 @@ fn history() -> (Machine, MemTables) {
 }
 
 #[test]
+fn a_command_says_how_many_bytes_it_takes_in_an_entry() {
+    for (name, operation) in operations() {
+        let one = entry(0, operation);
+        let none = Entry { commands: Vec::new(), ..one.clone() };
+        let taken = codec::encode_entry(&one).len() - codec::encode_entry(&none).len();
+        assert_eq!(codec::command_bytes(&one.commands[0]), taken, "{name}");
+    }
+}
+
+#[test]
 fn rows_keep_their_bytes_and_still_decode() {
     let (machine, tables) = history();
     let mut lines: Vec<_> = tables.rows().map(|(key, value)| (hex(key), hex(value))).collect();

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use jeton_core::codec;
 use jeton_core::command::{Binding, Command, Operation, Presented};
 use jeton_core::ids::{ClientId, DurationMs, TenantId};
 use jeton_core::limits;
@@ -32,6 +33,9 @@ const URGENT_RESERVE: usize = 2;
 pub(crate) const FLIGHTS_MIN: usize = 2;
 /// Largest command: payload and attributes at their limits, with room.
 const COMMAND_BYTES_MAX: usize = 256 * 1024;
+
+/// What one that waits costs beside its bytes, about.
+const WAITING_BYTES: usize = 256;
 
 /// One shared sink per connection: an answer costs no allocation.
 pub trait ReplySink: Send + Sync {
@@ -62,7 +66,7 @@ impl Waiting {
         sink: Arc<dyn ReplySink>,
         origin: Option<NodeId>,
     ) -> Self {
-        let bytes = size(&command);
+        let bytes = codec::command_bytes(&command) + WAITING_BYTES;
         Self { command, bytes, since: Instant::now(), deadline, tag, sink, origin, group: None }
     }
 
@@ -98,34 +102,6 @@ impl RotationKey {
             _ => None,
         }
     }
-}
-
-/// About the bytes that a command will have in an entry: only what can be large is looked at.
-fn size(command: &Command) -> usize {
-    let large = match &command.operation {
-        Operation::Rotate(rotate) => rotate.seal.len(),
-        Operation::CreateFamily(create) => create.payload.len() + texts(&create.attributes),
-        Operation::UpdateFamily(update) => {
-            update.payload.as_ref().map_or(0, bytes::Bytes::len)
-                + update.attributes.as_deref().map_or(0, texts)
-        }
-        Operation::CreateSession(create) => create.payload.len() + texts(&create.attributes),
-        Operation::TouchSession(touch) => {
-            touch.payload.as_ref().map_or(0, bytes::Bytes::len)
-                + touch.attributes.as_deref().map_or(0, texts)
-        }
-        Operation::Publish(publish) => publish.sealed.len(),
-        Operation::Renew(renew) => {
-            let names = renew.leases.iter();
-            names.map(|l| l.lock.as_str().len() + l.holder.as_str().len() + 16).sum()
-        }
-        _ => 0,
-    };
-    256 + large
-}
-
-fn texts(attributes: &[(Arc<str>, Arc<str>)]) -> usize {
-    attributes.iter().map(|(name, value)| name.len() + value.len() + 16).sum()
 }
 
 fn bytes_of(group: &[Waiting]) -> usize {
@@ -491,8 +467,9 @@ mod tests {
         for tag in 0..3 {
             intake.push(waiting(rotation("a", tag), u64::from(tag), LONG), true);
         }
-        assert_eq!(intake.take(10, 1).len(), 1);
-        assert_eq!(intake.take(10, 512).len(), 2);
+        let first = intake.take(10, 1);
+        assert_eq!(first.len(), 1);
+        assert_eq!(intake.take(10, 2 * first[0].bytes).len(), 2);
     }
 
     #[tokio::test]

@@ -69,6 +69,10 @@ async fn one_of_three_is_told_and_all_serve() {
         let listed = jeton("tenant list --timeout 10s", &format!("{idle},{}", at[0])).await;
         assert_eq!(code(&listed), 0, "{}", errors(&listed));
     }
+    // Repeated at another node, it could begin twice: that is not done to several.
+    let several = jeton("cluster init", &at.join(",")).await;
+    assert_eq!(code(&several), 2, "{}", errors(&several));
+    assert!(errors(&several).contains("one endpoint"), "{}", errors(&several));
     // The same flags serve for every restart.
     cluster.stop(1, PATIENCE).await.unwrap();
     cluster.restart(1).unwrap();
