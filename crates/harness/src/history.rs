@@ -3,12 +3,20 @@
 //! "When" is a tick of one counter that all callers share: if one call returned before another was
 //! made, its tick is smaller. Answers carry positions, which say what the cluster's order was.
 
+mod codes;
+mod locks;
+mod looks;
+
 use std::collections::{BTreeMap, HashMap};
 
 use jeton_core::ids::{
     ClientId, DeviceId, FamilyId, Generation, Position, SecretDigest, SubjectId, TenantId,
 };
 use jeton_core::reply::RevocationCause;
+
+pub use codes::{CodeHistory, Redeemed, Redeemer, Redemption};
+pub use locks::Hold;
+pub use looks::Look;
 
 /// A family, named across tenants.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -142,8 +150,16 @@ impl Target {
     pub fn covers(&self, key: &FamilyKey, roots: &Roots) -> bool {
         match self {
             Self::Family(hit) | Self::Token(hit) => hit == key,
+            Self::Where { .. } => self.covers_all_of(&key.tenant, roots),
+        }
+    }
+
+    /// Whether whatever was made with these roots before is hit.
+    pub fn covers_all_of(&self, within: &TenantId, roots: &Roots) -> bool {
+        match self {
+            Self::Family(_) | Self::Token(_) => false,
             Self::Where { tenant, subject, client, device } => {
-                *tenant == key.tenant
+                tenant == within
                     && subject.as_ref().is_none_or(|s| *s == roots.subject)
                     && client.as_ref().is_none_or(|c| *c == roots.client)
                     && (device.is_none() || *device == roots.device)
@@ -188,6 +204,12 @@ pub struct History {
     pub families: BTreeMap<FamilyKey, FamilyHistory>,
     /// In the order in which the answers came.
     pub revocations: Vec<Revocation>,
+    /// Codes, in the order in which their stories ended.
+    pub codes: Vec<CodeHistory>,
+    /// Holds of locks, in the order in which they ended.
+    pub holds: Vec<Hold>,
+    /// What local views made of acknowledged revocations.
+    pub looks: Vec<Look>,
 }
 
 /// What one node says about one family after the run.

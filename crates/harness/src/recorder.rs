@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::history::{
-    Call, Caller, Creation, FamilyKey, History, Revocation, Roots, Rotation, RotationSeen, Target,
-    Tick,
+    Call, Caller, CodeHistory, Creation, FamilyKey, History, Hold, Look, Redeemed, Redeemer,
+    Redemption, Revocation, Roots, Rotation, RotationSeen, Target, Tick,
 };
 use jeton_core::ids::{Generation, Position};
 
@@ -47,6 +47,10 @@ struct Counts {
     refused_dead: AtomicU64,
     unknown: AtomicU64,
     revoked: AtomicU64,
+    codes: AtomicU64,
+    grants: AtomicU64,
+    denied: AtomicU64,
+    slowest_denial_us: AtomicU64,
 }
 
 /// Totals at one moment.
@@ -68,6 +72,14 @@ pub struct Totals {
     pub unknown: u64,
     /// Revocations in force.
     pub revoked: u64,
+    /// Codes that somebody redeemed.
+    pub codes: u64,
+    /// Locks that were granted.
+    pub grants: u64,
+    /// Revocations that a local view denies access for.
+    pub denied: u64,
+    /// Longest time from a revocation's acknowledgement until a local view denied access.
+    pub slowest_denial: Duration,
 }
 
 /// Kept by a caller between calling and being answered.
@@ -137,6 +149,37 @@ impl Recorder {
         self.0.history.lock().revocations.push(Revocation { target, call, acknowledged });
     }
 
+    /// Somebody tried to redeem a code, or nobody knows.
+    pub fn redemption(&self, invoked: Invoked, by: Redeemer, seen: Redeemed) -> Redemption {
+        let call = self.returned(invoked);
+        if matches!(seen, Redeemed::First(_)) {
+            self.0.counts.codes.fetch_add(1, Ordering::Relaxed);
+            self.succeeded();
+        }
+        Redemption { by, call, seen }
+    }
+
+    /// A code's story is over.
+    pub fn code(&self, code: CodeHistory) {
+        self.0.history.lock().codes.push(code);
+    }
+
+    /// A lock was held.
+    pub fn hold(&self, hold: Hold) {
+        self.0.counts.grants.fetch_add(1, Ordering::Relaxed);
+        self.0.history.lock().holds.push(hold);
+    }
+
+    /// A revocation came to a local view, or did not.
+    pub fn look(&self, look: Look) {
+        if let Some(after) = look.denied_after {
+            let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
+            self.0.counts.denied.fetch_add(1, Ordering::Relaxed);
+            self.0.counts.slowest_denial_us.fetch_max(micros, Ordering::Relaxed);
+        }
+        self.0.history.lock().looks.push(look);
+    }
+
     /// Starts to measure the longest time without a successful write, from now.
     pub fn gap_start(&self) {
         let mut gap = self.0.gap.lock();
@@ -165,6 +208,10 @@ impl Recorder {
             refused_dead: read(&counts.refused_dead),
             unknown: read(&counts.unknown),
             revoked: read(&counts.revoked),
+            codes: read(&counts.codes),
+            grants: read(&counts.grants),
+            denied: read(&counts.denied),
+            slowest_denial: Duration::from_micros(read(&counts.slowest_denial_us)),
         }
     }
 

@@ -30,12 +30,17 @@ const TOLD_MAX: usize = 20;
 const HELP: &str = "\
 What happens: users of two tenants rotate refresh tokens through all three nodes, with 100 callers
 at once on one token now and then, replies that get lost and are asked for again, thieves who come
-with spent tokens, and users who are logged out while they rotate. In the middle the leader is
-killed with SIGKILL, and started again. Then every node is asked about every family:
+with spent tokens, and users who are logged out while they rotate. Codes are redeemed by many copies
+of a client at once, and by thieves; contenders queue for locks; a resource server keeps a local
+view of what is revoked. In the middle the leader is killed with SIGKILL, and started again. Then
+every node is asked about every family:
 
   every acknowledged rotation and revocation holds on every node
   every token has one successor
   every theft was caught, and no family was revoked by mistake
+  every code made one family, and none that came back left its family alive
+  no two held a lock at once, and fences only grew
+  the local view denied all that was revoked, and let nobody in against better knowledge
   all three nodes have the same digest at one position
 
 Exit codes: 0 if all of that is so, 1 if not, 3 if the demo itself failed.";

@@ -1,5 +1,7 @@
 //! The result of the demo.
 
+use std::time::Duration;
+
 use jeton_harness::check::Rule;
 use jeton_harness::workload::Drill;
 use serde::Serialize;
@@ -27,6 +29,20 @@ pub struct DemoReport {
     pub leader_kills: u32,
     /// Longest time without a successful write after a kill.
     pub unavailable_ms: u64,
+    /// Authorization codes that somebody redeemed.
+    pub codes: u64,
+    /// Codes that were redeemed twice, or by somebody whom they are not for.
+    pub double_redemptions: usize,
+    /// Locks that were granted.
+    pub lock_grants: u64,
+    /// Times when two held one lock, or a fence did not grow.
+    pub lock_overlaps: usize,
+    /// Revocations that a resource server's local view denied access for.
+    pub view_denied: u64,
+    /// Longest time from a revocation's acknowledgement until the view denied access.
+    pub view_slowest_ms: u64,
+    /// Revocations that the view let somebody pass in spite of, claiming to know better.
+    pub view_wrong: usize,
     /// Whether all nodes had the same digest at one position.
     pub digests_equal: bool,
     /// Whether every promise was kept, also those that have no number here.
@@ -42,6 +58,9 @@ impl DemoReport {
             && totals.replayed > 0
             && totals.reused > 0
             && totals.revoked > 0
+            && totals.codes > 0
+            && totals.grants > 0
+            && totals.denied > 0
             && drill.leader_kills > 0;
         Self {
             rotated: totals.rotated,
@@ -52,11 +71,22 @@ impl DemoReport {
             double_successors: verdict.count(Rule::DoubleSuccessor),
             false_revocations: verdict.count(Rule::FalseRevocation),
             leader_kills: drill.leader_kills,
-            unavailable_ms: u64::try_from(drill.unavailable.as_millis()).unwrap_or(u64::MAX),
+            unavailable_ms: millis(drill.unavailable),
+            codes: totals.codes,
+            double_redemptions: verdict.count(Rule::DoubleRedemption),
+            lock_grants: totals.grants,
+            lock_overlaps: verdict.count(Rule::LockOverlap),
+            view_denied: totals.denied,
+            view_slowest_ms: millis(totals.slowest_denial),
+            view_wrong: verdict.count(Rule::StaleView),
             digests_equal: drill.digests_equal,
             ok: verdict.ok() && drill.digests_equal && everything_happened,
         }
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Report for DemoReport {
@@ -71,6 +101,13 @@ impl Report for DemoReport {
             ("false revocations", self.false_revocations.to_string()),
             ("leader killed", format!("{} ×", self.leader_kills)),
             ("longest time without a write", format!("{} ms", self.unavailable_ms)),
+            ("codes redeemed", self.codes.to_string()),
+            ("codes redeemed twice", self.double_redemptions.to_string()),
+            ("locks granted", self.lock_grants.to_string()),
+            ("locks held by two", self.lock_overlaps.to_string()),
+            ("denied by the local view", self.view_denied.to_string()),
+            ("slowest of these", format!("{} ms", self.view_slowest_ms)),
+            ("wrongly let in by it", self.view_wrong.to_string()),
             ("digests equal on all nodes", self.digests_equal.to_string()),
         ]);
         table.note(if self.ok {
@@ -84,8 +121,6 @@ impl Report for DemoReport {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use jeton_harness::check::{Verdict, Violation};
     use jeton_harness::recorder::Totals;
 
@@ -93,7 +128,17 @@ mod tests {
 
     fn good() -> Drill {
         Drill {
-            totals: Totals { rotated: 9, replayed: 5, reused: 2, revoked: 3, ..Totals::default() },
+            totals: Totals {
+                rotated: 9,
+                replayed: 5,
+                reused: 2,
+                revoked: 3,
+                codes: 4,
+                grants: 6,
+                denied: 3,
+                slowest_denial: Duration::from_millis(7),
+                ..Totals::default()
+            },
             leader_kills: 1,
             unavailable: Duration::from_millis(812),
             digests_equal: true,
@@ -108,7 +153,9 @@ mod tests {
             json,
             "{\"rotated\":9,\"replayed\":5,\"reused\":2,\"revoked\":3,\"lost\":0,\
              \"double_successors\":0,\"false_revocations\":0,\"leader_kills\":1,\
-             \"unavailable_ms\":812,\"digests_equal\":true,\"ok\":true}"
+             \"unavailable_ms\":812,\"codes\":4,\"double_redemptions\":0,\"lock_grants\":6,\
+             \"lock_overlaps\":0,\"view_denied\":3,\"view_slowest_ms\":7,\"view_wrong\":0,\
+             \"digests_equal\":true,\"ok\":true}"
         );
     }
 
@@ -123,13 +170,19 @@ mod tests {
     }
 
     #[test]
-    fn a_run_without_a_kill_or_a_theft_proves_nothing() {
+    fn a_run_without_a_kill_or_a_theft_or_a_lock_proves_nothing() {
         let mut drill = good();
         drill.leader_kills = 0;
         assert!(!DemoReport::of(&drill).ok);
         let mut drill = good();
         drill.totals.reused = 0;
         assert!(!DemoReport::of(&drill).ok);
+        let unset: [fn(&mut Totals); 3] = [|t| t.codes = 0, |t| t.grants = 0, |t| t.denied = 0];
+        for unset in unset {
+            let mut drill = good();
+            unset(&mut drill.totals);
+            assert!(!DemoReport::of(&drill).ok);
+        }
         let mut drill = good();
         drill.digests_equal = false;
         assert!(!DemoReport::of(&drill).ok);

@@ -102,13 +102,16 @@ fn live(elapsed: Duration, totals: Totals, rate: u64, nodes: &[NodeLine]) -> Str
 
 fn plain(elapsed: Duration, totals: Totals, rate: u64) -> String {
     format!(
-        "{} {} rotated ({rate}/s), {} replayed, {} thefts caught, {} revocations, {} told dead\n",
+        "{} {} rotated ({rate}/s), {} replayed, {} thefts caught, {} revocations, {} told dead, \
+         {} codes, {} locks\n",
         clock(elapsed),
         totals.rotated,
         totals.replayed,
         totals.reused,
         totals.revoked,
         totals.refused_dead,
+        totals.codes,
+        totals.grants,
     )
 }
 

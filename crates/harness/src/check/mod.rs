@@ -7,8 +7,11 @@
 //! The rules are written from the contract, not from the state machine.
 
 mod chain;
+mod codes;
 mod digests;
 mod durable;
+mod locks;
+mod looks;
 mod revoked;
 mod stolen;
 #[cfg(test)]
@@ -22,7 +25,8 @@ use std::fmt;
 use jeton_core::ids::{SubjectId, TenantId};
 
 use crate::history::{
-    Caller, Creation, FamilyHistory, FamilyKey, FamilySeen, History, NodeView, Revocation, Target,
+    Caller, CodeHistory, Creation, FamilyHistory, FamilyKey, FamilySeen, History, NodeView,
+    Revocation, Target,
 };
 
 /// Which promise was broken.
@@ -38,6 +42,12 @@ pub enum Rule {
     SucceededWhenDead,
     /// A stolen token was served, or its family lives on.
     MissedTheft,
+    /// Two callers got something for one code, or one for another's.
+    DoubleRedemption,
+    /// Two held one lock at once, or a fence did not grow.
+    LockOverlap,
+    /// A local view let somebody in who, as it claimed to know, was revoked.
+    StaleView,
     /// An answer that a healthy cluster doesn't give.
     WrongAnswer,
     /// Replicas differ at one position.
@@ -101,7 +111,11 @@ pub fn judge(history: &History, nodes: &[NodeView]) -> Verdict {
         durable::check(&story, &mut verdict);
         revoked::check(&story, &mut verdict);
         stolen::check(&story, &mut verdict);
+        codes::check_family(&story, &mut verdict);
     }
+    codes::check(history, &mut verdict);
+    locks::check(history, &mut verdict);
+    looks::check(history, &mut verdict);
     digests::check(nodes, &mut verdict);
     verdict
 }
@@ -116,6 +130,8 @@ struct Case<'a> {
     by_family: BTreeMap<&'a FamilyKey, Vec<&'a Revocation>>,
     /// All others.
     general: Vec<&'a Revocation>,
+    /// Codes by the families that were made from them.
+    codes: HashMap<&'a FamilyKey, &'a CodeHistory>,
 }
 
 /// One family with all that bears on it.
@@ -123,6 +139,8 @@ struct Story<'a> {
     key: &'a FamilyKey,
     creation: &'a Creation,
     family: &'a FamilyHistory,
+    /// The code that it was made from.
+    code: Option<&'a CodeHistory>,
     /// Revocations aimed at it, in force or unknown, whatever their position.
     aimed: Vec<&'a Revocation>,
     /// What each node says of it; `None`: it was not asked.
@@ -137,7 +155,11 @@ impl<'a> Case<'a> {
             by_subject: HashMap::new(),
             by_family: BTreeMap::new(),
             general: Vec::new(),
+            codes: HashMap::new(),
         };
+        for code in &history.codes {
+            case.codes.extend(code.families().map(|key| (key, code)));
+        }
         for revocation in &history.revocations {
             match &revocation.target {
                 Target::Family(key) | Target::Token(key) => {
@@ -166,7 +188,8 @@ impl<'a> Case<'a> {
                 .filter(|r| r.target.covers(key, &creation.roots))
                 .collect();
             let seen = self.nodes.iter().map(|n| (n.node.as_str(), n.families.get(key))).collect();
-            Some(Story { key, creation, family, aimed, seen })
+            let code = self.codes.get(key).copied();
+            Some(Story { key, creation, family, code, aimed, seen })
         })
     }
 }

@@ -4,7 +4,7 @@ use jeton_core::ids::Position;
 use jeton_core::reply::RevocationCause;
 
 use super::{Rule, Story, Verdict};
-use crate::history::{Call, Caller, DeadBy, FamilySeen, RotationSeen};
+use crate::history::{Call, Caller, DeadBy, FamilySeen, Redeemer, RotationSeen};
 
 /// Every node says that a revoked family is dead; nothing of it succeeded at a later position, nor
 /// when it was called after the revocation's answer. Whoever was told "dead" was told a cause that
@@ -90,6 +90,10 @@ fn explained(
     let before = |call: Call| told.is_none_or(|told| call.invoked < told.returned);
     if cause == RevocationCause::Reuse {
         return story.family.rotations.iter().any(|r| r.caller == Caller::Thief && before(r.call));
+    }
+    if cause == RevocationCause::CodeReplay {
+        let redemptions = story.code.into_iter().flat_map(|code| &code.redemptions);
+        return redemptions.into_iter().any(|r| r.by == Redeemer::Thief && before(r.call));
     }
     story.aimed.iter().any(|revocation| {
         revocation.target.cause() == cause

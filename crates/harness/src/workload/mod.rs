@@ -5,7 +5,9 @@
 //!  plan ─▶ setup: tenants, users, families
 //!            │
 //!            ├─ callers (many): rotate, stampede, lose replies, are robbed      ┐
-//!            ├─ revoker: logs users out while they rotate                       ├─▶ recorder
+//!            ├─ revoker: logs users out; a resource server hears of it          │
+//!            ├─ codes: redeemed by many at once, stolen, tried by strangers     ├─▶ recorder
+//!            ├─ locks: contended for, held beyond their leases                  │
 //!            └─ drill: SIGKILL to the leader, restart                           ┘
 //! ```
 //!
@@ -13,10 +15,13 @@
 //! stampedes are scenes that its owner plays.
 
 mod caller;
+mod codes;
 mod drill;
 mod family;
+mod locks;
 mod plan;
 mod present;
+mod resource;
 mod revoker;
 
 use std::collections::HashMap;
@@ -39,6 +44,7 @@ pub use plan::{Kill, Plan, SHORT_GRACE, TENANTS, TenantPlan};
 
 use caller::Caller;
 use family::Held;
+use resource::Resource;
 
 /// Families that are created at the same time during setup.
 const SETUP_CONCURRENCY: usize = 64;
@@ -116,13 +122,18 @@ impl Workload {
         Ok(shares)
     }
 
-    /// Runs callers and revoker until [`Workload::stop`]. Returns the newest token of each family
+    /// Runs callers and all the others until [`Workload::stop`]. Returns the newest token of each family
     /// that its owner takes for alive.
     pub async fn run(
         self: &Arc<Self>,
         shares: Vec<Vec<Held>>,
     ) -> Result<HashMap<FamilyKey, RefreshToken>> {
-        let revoker = tokio::spawn(revoker::run(Arc::clone(self)));
+        let resource = Resource::new(self)?;
+        let others = [
+            tokio::spawn(revoker::run(Arc::clone(self), resource)),
+            tokio::spawn(codes::run(Arc::clone(self))),
+            tokio::spawn(locks::run(Arc::clone(self))),
+        ];
         let callers: Vec<_> = shares
             .into_iter()
             .enumerate()
@@ -133,7 +144,9 @@ impl Workload {
             let held = caller.await.context("a caller panicked")?;
             newest.extend(held.into_iter().map(|held| (held.key, held.token)));
         }
-        revoker.await.context("the revoker panicked")?;
+        for other in others {
+            other.await.context("revoker, codes or locks panicked")?;
+        }
         Ok(newest)
     }
 

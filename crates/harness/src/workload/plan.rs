@@ -21,6 +21,8 @@ pub struct Plan {
     pub stampede: usize,
     /// Time between two users being revoked.
     pub revoke_every: Duration,
+    /// Time between two codes being redeemed.
+    pub code_every: Duration,
     /// Time until nodes are killed, again and again. `None`: never.
     pub kill_every: Option<Duration>,
     /// Which nodes are killed.
@@ -49,6 +51,7 @@ impl Default for Plan {
             pause: Duration::from_millis(4),
             stampede: 100,
             revoke_every: Duration::from_millis(200),
+            code_every: Duration::from_millis(100),
             kill_every: Some(Duration::from_secs(8)),
             kill: Kill::Leader,
             down: Duration::from_secs(2),

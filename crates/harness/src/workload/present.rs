@@ -3,10 +3,13 @@
 //! Whoever calls here stays patient: an operation is repeated under its own name until its outcome
 //! is known, or nobody can be expected to wait any longer.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use jeton_client::admin::SettingsChange;
 use jeton_client::{
-    Client, Cut, Error, Issued, NewFamily, RefreshToken, Refusal, RotateContext, Rotation,
+    Client, CodeRefusal, Consumption, Cut, Error, Issued, NewFamily, NewRecord, RefreshToken,
+    Refusal, RotateContext, Rotation, digest,
 };
 use jeton_core::ids::{Position, RequestId, TenantId};
 use jeton_core::token::NativeToken;
@@ -14,7 +17,7 @@ use rand::Rng;
 use rand::rngs::StdRng;
 
 use super::plan::{PATIENCE, TenantPlan};
-use crate::history::{FamilyKey, Roots, RotationSeen, Successor, Target};
+use crate::history::{FamilyKey, Redeemed, Roots, RotationSeen, Successor, Target};
 
 /// Calls for one operation, each with all the client's patience, before its outcome counts as
 /// unknown.
@@ -50,6 +53,71 @@ pub(crate) async fn create_family(
     }
     let issued = client.tenant(tenant)?.create_family(new, PATIENCE).await?;
     Ok((issued.token, issued.position))
+}
+
+/// The kind of the records that codes are.
+const CODE_KIND: &str = "code";
+/// The name of the condition that a code's client meets.
+const CODE_CLIENT: &str = "client_id";
+/// How long a code may be redeemed.
+const CODE_LIFETIME: Duration = Duration::from_secs(300);
+
+/// Keeps a code that this client may redeem for this subject. `None`: nobody knows.
+pub(crate) async fn put_code(
+    client: &Client,
+    tenant: &TenantId,
+    code: &str,
+    roots: &Roots,
+) -> Option<Position> {
+    let new = NewRecord::new(CODE_KIND, digest(code))
+        .create_only()
+        .lifetime(CODE_LIFETIME)
+        .subject(&roots.subject)
+        .client(&roots.client)
+        .precondition(CODE_CLIENT, roots.client.as_str());
+    let put = client.tenant(tenant).ok()?.put_record(new, PATIENCE).await;
+    put.ok().map(|put| put.position)
+}
+
+/// Makes a family from a code, as the client of that name. With `revoke_on_replay`, a code that was
+/// redeemed before ends what was made from it.
+pub(crate) async fn redeem(
+    client: &Client,
+    tenant: &TenantId,
+    code: &str,
+    roots: &Roots,
+    as_client: &str,
+    revoke_on_replay: bool,
+) -> (Redeemed, Position) {
+    let mut code = Consumption::new(CODE_KIND, digest(code)).precondition(CODE_CLIENT, as_client);
+    if revoke_on_replay {
+        code = code.revoke_on_replay();
+    }
+    let mut new = NewFamily::new(&roots.subject, as_client).code(code);
+    if let Some(device) = &roots.device {
+        new = new.device(device);
+    }
+    let answer = match client.tenant(tenant) {
+        Ok(client) => client.create_family(new, PATIENCE).await,
+        Err(error) => Err(error),
+    };
+    let seen = match answer {
+        Ok(issued) => {
+            let key = FamilyKey { tenant: tenant.clone(), family: issued.family };
+            return (Redeemed::First(key), issued.position);
+        }
+        Err(Error::Refused(Refusal::Code(CodeRefusal::Already { .. }))) => Redeemed::Already,
+        Err(Error::Refused(Refusal::Code(CodeRefusal::PreconditionFailed))) => Redeemed::Mismatch,
+        Err(Error::Refused(Refusal::Revoked(_) | Refusal::Code(CodeRefusal::NotFound))) => {
+            Redeemed::Gone
+        }
+        Err(Error::Refused(refusal)) => Redeemed::Refused(format!("{refusal:?}")),
+        Err(Error::InvalidArgument { violations }) => {
+            Redeemed::Refused(format!("invalid: {violations:?}"))
+        }
+        Err(_) => Redeemed::Unknown,
+    };
+    (seen, Position::default())
 }
 
 /// Presents a token until it is known what came of it. Also gives the successor, if there is one.
