@@ -3,8 +3,8 @@
 use super::{Rule, Verdict, Violation};
 use crate::history::History;
 
-/// Every acknowledged revocation came to the view, which let nobody in while it claimed to be newer,
-/// and denied nobody else.
+/// Every acknowledged revocation came to the view, which let nobody in while it claimed to be
+/// newer, and denied nobody else.
 pub(super) fn check(history: &History, verdict: &mut Verdict) {
     for look in &history.looks {
         let (tenant, subject, at) = (&look.tenant, &look.subject, look.position);

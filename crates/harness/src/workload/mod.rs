@@ -122,8 +122,8 @@ impl Workload {
         Ok(shares)
     }
 
-    /// Runs callers and all the others until [`Workload::stop`]. Returns the newest token of each family
-    /// that its owner takes for alive.
+    /// Runs callers and all the others until [`Workload::stop`]. Returns the newest token of each
+    /// family that its owner takes for alive.
     pub async fn run(
         self: &Arc<Self>,
         shares: Vec<Vec<Held>>,
