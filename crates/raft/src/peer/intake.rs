@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures::Stream;
 use jeton_core::codec;
 use parking_lot::Mutex;
+use prost::Message as _;
 use tonic::Status;
 
 use super::handler::{ForwardOutcome, ForwardReplies, Forwarded};
@@ -22,6 +23,8 @@ use super::pb;
 const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Answers in one message.
 const REPLIES_PER_MESSAGE_MAX: usize = 4096;
+/// About the bytes of answers in one message; one larger answer travels alone.
+const REPLY_BYTES_MAX: usize = 1024 * 1024;
 /// What a command costs beside its own bytes.
 const COMMAND_OVERHEAD_BYTES: usize = 64;
 
@@ -39,6 +42,19 @@ struct State {
     ready: Vec<pb::ForwardedReply>,
     /// The transport's task, when it has nothing to do.
     waker: Option<Waker>,
+}
+
+impl State {
+    /// As many answers as one message may hold, at least one.
+    fn ready_for_one_message(&mut self) -> Vec<pb::ForwardedReply> {
+        let mut bytes = 0;
+        let fit = self.ready.iter().take(REPLIES_PER_MESSAGE_MAX).take_while(|reply| {
+            bytes += reply.encoded_len();
+            bytes <= REPLY_BYTES_MAX
+        });
+        let count = fit.count().max(1).min(self.ready.len());
+        self.ready.drain(..count).collect()
+    }
 }
 
 impl ForwardReplies for Replies {
@@ -155,8 +171,7 @@ where
         this.read(cx);
         let mut state = this.replies.state.lock();
         if !state.ready.is_empty() {
-            let count = state.ready.len().min(REPLIES_PER_MESSAGE_MAX);
-            let replies = state.ready.drain(..count).collect();
+            let replies = state.ready_for_one_message();
             return Poll::Ready(Some(Ok(pb::ForwardResponse { replies })));
         }
         if this.fault.is_some() || (this.requests.is_none() && state.waiting.is_empty()) {
@@ -173,5 +188,35 @@ fn command_from_pb(command: pb::ForwardedCommand) -> Forwarded {
         command: command.command,
         timeout_ms: command.timeout_ms,
         held_ms: command.held_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn messages(sizes: &[usize]) -> Vec<usize> {
+        let replies = Replies::default();
+        let mut state = replies.state.lock();
+        state.ready = sizes
+            .iter()
+            .map(|bytes| {
+                let outcome = pb::forwarded_reply::Outcome::Rejected("x".repeat(*bytes));
+                pb::ForwardedReply { tag: 1, outcome: Some(outcome) }
+            })
+            .collect();
+        let mut counts = Vec::new();
+        while !state.ready.is_empty() {
+            counts.push(state.ready_for_one_message().len());
+        }
+        counts
+    }
+
+    #[test]
+    fn answers_share_messages_up_to_both_limits() {
+        assert_eq!(messages(&[10; 3]), [3]);
+        assert_eq!(messages(&[1; REPLIES_PER_MESSAGE_MAX + 5]), [REPLIES_PER_MESSAGE_MAX, 5]);
+        assert_eq!(messages(&[400 * 1024; 3]), [2, 1]);
+        assert_eq!(messages(&[3 * REPLY_BYTES_MAX, 1, 3 * REPLY_BYTES_MAX]), [1, 1, 1]);
     }
 }
