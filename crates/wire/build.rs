@@ -30,6 +30,8 @@ const HIDDEN: &[&str] = &[
     "jeton.v1.DeleteRecordsRequest",
     "jeton.v1.ConsumedRecord",
     "jeton.v1.SeenOnceRequest",
+    "jeton.v1.RecordKey",
+    "jeton.v1.RecordAtVersion",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -43,6 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "jeton/v1/revocation.proto",
         "jeton/v1/session.proto",
         "jeton/v1/lock.proto",
+        "jeton/v1/transaction.proto",
         "jeton/v1/pipeline.proto",
         "jeton/v1/watch.proto",
         "jeton/admin/v1/admin.proto",

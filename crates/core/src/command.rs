@@ -6,6 +6,7 @@
 mod lease;
 mod record;
 mod session;
+mod transact;
 
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub use record::{
     SetRecordKind,
 };
 pub use session::{CreateSession, EndSession, Resume, Suspend, Suspendable, TouchSession};
+pub(crate) use transact::ROTATED_TWICE;
+pub use transact::{Comparison, NoPart, Part, Transact};
 
 /// One entry of the Raft log: many commands under one stamp.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -139,6 +142,8 @@ pub enum Operation {
     SeenOnce(SeenOnce),
     /// RFC 7009 revocation of an access token, by its `jti`.
     RevokeAccessToken(RevokeAccessToken),
+    /// Performs several operations if comparisons hold: all of them, or none.
+    Transact(Box<Transact>),
 }
 
 /// See [`Operation::CreateTenant`].

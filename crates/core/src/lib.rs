@@ -8,6 +8,8 @@
 //!                                     │
 //!                request (name, age, memory)
 //!                                     │
+//!                         transact: several of these, or none
+//!                                     │
 //!        tenant · family/{create, rotate, touch, update} · session · record · suspension
 //!                     └──────────── roots: what lives ────────────┘ · revocation · expiry
 //!                                     │
@@ -47,4 +49,5 @@ mod suspension;
 pub mod tables;
 mod tenant;
 pub mod token;
+mod transact;
 mod turn;

@@ -130,5 +130,11 @@ pub const COLLECT_ROWS_MAX: u32 = 1_000;
 pub const CUT_ROWS_MAX: u32 = 250;
 /// Index entries that one look at records of an index key goes through.
 pub const FIND_ROWS_MAX: usize = 64;
+/// Comparisons of a transaction.
+pub const TRANSACTION_COMPARISONS_MAX: usize = 32;
+/// Operations of one branch of a transaction.
+pub const TRANSACTION_OPERATIONS_MAX: usize = 32;
+/// Encoded bytes of all answers of a transaction: they are remembered in one row.
+pub const TRANSACTION_REPLY_BYTES_MAX: usize = 192 * 1024;
 /// Furthest end of a proof that is seen once.
 pub const SEEN_LIFETIME_MAX: DurationMs = FAMILY_LIFETIME_MAX;

@@ -25,6 +25,7 @@ use crate::session;
 use crate::suspension;
 use crate::tables::{Tables, TablesError};
 use crate::tenant::{self, Tenant};
+use crate::transact;
 use crate::turn::{TenantCache, Turn};
 
 /// The clock stops here (year 9999): a stamp from beyond can't make sums overflow.
@@ -199,8 +200,10 @@ fn mutate<T: Tables, R: Replies>(
     }
     let outcome = perform(turn, id, tenant.as_deref(), name, &command.operation)?;
     let reply = turn.reply(outcome);
-    // A look-up that found something has changed nothing, and is judged anew.
-    if !matches!(reply.outcome, Ok(Done::RecordFound(_))) {
+    // These have changed nothing, and are judged anew: a look-up that found something, and what
+    // came too fast.
+    let anew = matches!(reply.outcome, Ok(Done::RecordFound(_)) | Err(Refusal::RateLimited { .. }));
+    if !anew {
         request::remember(turn, id, name, request, &command.operation, &reply)?;
     }
     Ok(reply)
@@ -247,6 +250,7 @@ fn perform<T: Tables, R: Replies>(
         Operation::CollectExpired(wish) => record::collect::collect(turn, id, tenant, wish),
         Operation::Consume(wish) => record::consume::consume(turn, id, tenant, wish),
         Operation::SeenOnce(wish) => record::seen::seen_once(turn, id, wish),
+        Operation::Transact(wish) => transact::transact(turn, id, tenant, name, wish),
         Operation::CreateTenant(_)
         | Operation::Rotate(_)
         | Operation::Touch(_)

@@ -7,6 +7,7 @@ mod lease;
 mod record;
 mod rotation;
 mod session;
+mod transact;
 
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ pub use lease::{Flight, Granted, HeldView, LeaseNotice, LockView};
 pub use record::{CodeRefusal, ConsumedRecord, RecordPage, RecordView};
 pub use rotation::{Adopted, FamilyCreated, Replayed, Rotated, Whence};
 pub use session::{SessionCreated, SessionEnded, SessionTouched, SessionView};
+pub use transact::{Ran, Transacted};
 
 /// The answer to one command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -153,6 +155,8 @@ pub enum Done {
     Fresh,
     /// The caller's own successor stands for that of an earlier rotation.
     Adopted(Adopted),
+    /// A transaction was judged: its operations took effect, or one of them was refused.
+    Transacted(Box<Transacted>),
 }
 
 /// Why a command was refused.

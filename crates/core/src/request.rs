@@ -15,7 +15,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{decode_row, encode};
-use crate::command::{Operation, RequestName};
+use crate::command::{Operation, Part, RequestName};
 use crate::digest::bytes_digest;
 use crate::expiry;
 use crate::family;
@@ -25,9 +25,10 @@ use crate::ids::{
 use crate::keys;
 use crate::limits;
 use crate::record;
-use crate::reply::{Refusal, Replies, Reply};
+use crate::reply::{Done, Ran, Refusal, Replies, Reply, RevokedBy};
 use crate::session;
 use crate::tables::{ReadTables, Tables, TablesError};
+use crate::tenant::Tenant;
 use crate::turn::Turn;
 
 /// How long a reply is remembered.
@@ -39,7 +40,7 @@ pub(crate) struct Remembered {
     /// Digest of the request that it answered.
     request: u128,
     /// What a success told to be alive.
-    alive: Option<Alive>,
+    alive: Vec<Alive>,
     reply: Reply,
 }
 
@@ -49,6 +50,39 @@ enum Alive {
     Family(FamilyId),
     Session(SessionId),
     Record(RecordKind, KeyDigest),
+}
+
+impl Alive {
+    /// What an operation of a transaction told to be alive.
+    fn told_by(part: &Part, answer: &Reply) -> Option<Self> {
+        Some(match (part, &answer.outcome) {
+            (Part::CreateFamily(wish), _) => Self::Family(wish.family),
+            (Part::UpdateFamily(wish), _) => Self::Family(wish.family),
+            (_, Ok(Done::Rotated(it))) => Self::Family(it.family),
+            (_, Ok(Done::Replayed(it))) => Self::Family(it.rotated.family),
+            (_, Ok(Done::Adopted(it))) => Self::Family(it.rotated.family),
+            (Part::CreateSession(wish), _) => Self::Session(wish.session.clone()),
+            (Part::TouchSession(wish), _) => Self::Session(wish.session.clone()),
+            (Part::PutRecord(wish), _) => Self::Record(wish.kind.clone(), wish.key),
+            (Part::Consume(wish), _) => Self::Record(wish.kind.clone(), wish.key),
+            _ => return None,
+        })
+    }
+
+    /// What killed or suspends it, if something does.
+    fn dead_by(
+        &self,
+        tables: &impl ReadTables,
+        id: &TenantId,
+        tenant: &Tenant,
+        now: UnixMs,
+    ) -> Result<Option<RevokedBy>, TablesError> {
+        match self {
+            Self::Family(family) => family::dead_by(tables, id, tenant, *family, now),
+            Self::Session(session) => session::dead_by(tables, id, tenant, session, now),
+            Self::Record(kind, key) => record::dead_by(tables, id, tenant, kind, key, now),
+        }
+    }
 }
 
 impl Remembered {
@@ -82,18 +116,11 @@ pub(crate) fn recall<T: Tables, R: Replies>(
     if remembered.request != request {
         return Ok(Some(turn.reply(Err(Refusal::NameReused))));
     }
-    if let (Some(alive), Some(tenant)) = (&remembered.alive, turn.tenant(id)?) {
-        let dead = match alive {
-            Alive::Family(family) => family::dead_by(turn.tables, id, &tenant, *family, turn.now)?,
-            Alive::Session(session) => {
-                session::dead_by(turn.tables, id, &tenant, session, turn.now)?
+    if let (false, Some(tenant)) = (remembered.alive.is_empty(), turn.tenant(id)?) {
+        for alive in &remembered.alive {
+            if let Some(by) = alive.dead_by(turn.tables, id, &tenant, turn.now)? {
+                return Ok(Some(turn.reply(Err(Refusal::Revoked(by)))));
             }
-            Alive::Record(kind, key) => {
-                record::dead_by(turn.tables, id, &tenant, kind, key, turn.now)?
-            }
-        };
-        if let Some(by) = dead {
-            return Ok(Some(turn.reply(Err(Refusal::Revoked(by)))));
         }
     }
     Ok(Some(remembered.reply))
@@ -108,22 +135,46 @@ pub(crate) fn remember<T: Tables, R: Replies>(
     operation: &Operation,
     reply: &Reply,
 ) -> Result<(), TablesError> {
-    let alive = match operation {
-        Operation::CreateFamily(wish) => Some(Alive::Family(wish.family)),
-        Operation::UpdateFamily(wish) => Some(Alive::Family(wish.family)),
-        Operation::CreateSession(wish) => Some(Alive::Session(wish.session.clone())),
-        Operation::TouchSession(wish) => Some(Alive::Session(wish.session.clone())),
-        Operation::PutRecord(wish) => Some(Alive::Record(wish.kind.clone(), wish.key)),
-        Operation::Consume(wish) => Some(Alive::Record(wish.kind.clone(), wish.key)),
-        _ => None,
-    };
-    let alive = alive.filter(|_| reply.outcome.is_ok());
+    let alive = told_alive(turn, id, operation, reply)?;
     let remembered = Remembered { request, alive, reply: reply.clone() };
     let key = keys::reply(id, name.id);
     let old = turn.tables.get(&key)?;
     expiry::schedule_new(turn, &key, old.as_ref(), remembered.forgotten_at());
     turn.put(key, old.as_ref(), encode(&remembered));
     Ok(())
+}
+
+/// What the answer to an operation told to be alive.
+fn told_alive<T: Tables, R: Replies>(
+    turn: &mut Turn<'_, T, R>,
+    id: &TenantId,
+    operation: &Operation,
+    reply: &Reply,
+) -> Result<Vec<Alive>, TablesError> {
+    let Ok(done) = &reply.outcome else { return Ok(Vec::new()) };
+    Ok(match (operation, done) {
+        (Operation::CreateFamily(wish), _) => vec![Alive::Family(wish.family)],
+        (Operation::UpdateFamily(wish), _) => vec![Alive::Family(wish.family)],
+        (Operation::CreateSession(wish), _) => vec![Alive::Session(wish.session.clone())],
+        (Operation::TouchSession(wish), _) => vec![Alive::Session(wish.session.clone())],
+        (Operation::PutRecord(wish), _) => vec![Alive::Record(wish.kind.clone(), wish.key)],
+        (Operation::Consume(wish), _) => vec![Alive::Record(wish.kind.clone(), wish.key)],
+        (Operation::Transact(wish), Done::Transacted(it)) => {
+            let (Ran::Through(answers), Some(tenant)) = (&it.ran, turn.tenant(id)?) else {
+                return Ok(Vec::new());
+            };
+            let parts = wish.branch(it.unmet.is_none()).iter().zip(answers);
+            let mut told = Vec::new();
+            for alive in parts.filter_map(|(part, answer)| Alive::told_by(part, answer)) {
+                // What a later operation of the same transaction killed was not told to be alive.
+                if alive.dead_by(turn.tables, id, &tenant, turn.now)?.is_none() {
+                    told.push(alive);
+                }
+            }
+            told
+        }
+        _ => Vec::new(),
+    })
 }
 
 /// The reply that is remembered under a name, whatever was asked; past its time or not.

@@ -21,7 +21,8 @@ pub(crate) type TenantCache = BTreeMap<TenantId, Arc<Tenant>>;
 
 /// The turn of one command.
 pub(crate) struct Turn<'a, T, R> {
-    /// The rows. Written only through [`Turn::put`] and [`Turn::delete`].
+    /// The rows. Written only through [`Turn::put`] and [`Turn::delete`], and by a draft that is
+    /// committed.
     pub(crate) tables: &'a mut T,
     /// Where events go.
     pub(crate) replies: &'a mut R,

@@ -282,7 +282,50 @@ fn operations() -> Vec<(&'static str, Operation)> {
     ];
     operations.extend(record_operations());
     operations.push(("revoke access token", Operation::RevokeAccessToken(deny())));
+    operations.push(("transact", Operation::Transact(Box::new(transact()))));
     operations
+}
+
+/// Every comparison, and every operation that can be part of a transaction.
+fn transact() -> Transact {
+    let Consume { kind, key, .. } = consume();
+    let others = record_operations().into_iter().map(|(_, operation)| operation);
+    let session = create_session();
+    let mut then: Vec<_> = others.filter_map(|other| Part::try_from(other).ok()).collect();
+    let touch = TouchSession {
+        session: session.session.clone(),
+        version: None,
+        attributes: None,
+        payload: None,
+    };
+    let update = UpdateFamily {
+        family: FamilyId([0xfa; 16]),
+        version: 1,
+        attributes: None,
+        payload: Some(Bytes::new()),
+        grace: None,
+    };
+    let end = EndSession { session: session.session.clone(), reason: None };
+    then.extend([
+        Part::CreateFamily(Box::new(create())),
+        Part::Rotate(Box::new(rotate(0))),
+        Part::Touch(Touch { token: token(1).into() }),
+        Part::UpdateFamily(Box::new(update)),
+        Part::RevokeFamily(RevokeFamily { family: FamilyId([0xfa; 16]), reason: None }),
+        Part::CreateSession(Box::new(session)),
+        Part::TouchSession(Box::new(touch)),
+        Part::EndSession(end),
+    ]);
+    let LeaseName { lock, fence, .. } = lease(1);
+    let compare = vec![
+        Comparison::RecordVersion { kind: kind.clone(), key, version: 1 },
+        Comparison::RecordExists { kind: kind.clone(), key },
+        Comparison::RecordAbsent { kind, key },
+        Comparison::FamilyAlive { family: FamilyId([0xfa; 16]) },
+        Comparison::LockHeld { lock, fence },
+    ];
+    let otherwise = vec![Part::Touch(Touch { token: token(1).into() })];
+    Transact { compare, then, otherwise }
 }
 
 fn create_session() -> CreateSession {

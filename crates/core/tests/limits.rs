@@ -390,6 +390,9 @@ const ELSEWHERE: &[&str] = &[
     "ACCESS_CHECKS_MAX",
     "BATCH_BYTES_MAX",
     "ENTRY_BYTES_MAX",
+    "TRANSACTION_COMPARISONS_MAX",
+    "TRANSACTION_OPERATIONS_MAX",
+    "TRANSACTION_REPLY_BYTES_MAX",
 ];
 
 /// They bound work, time or space inside, and nobody is refused for them.

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod transactions;
 mod world;
 
 use std::sync::Arc;
@@ -174,6 +175,9 @@ proptest! {
     ) {
         let mut world = World::default();
         steps.iter().for_each(|step| drop(world.step(step)));
+        let (compare, parts) = (world.comparisons(&steps), world.parts(&steps));
+        let transaction = world.transaction(compare, parts);
+        world.apply(vec![transaction]);
         let (mut machine, mut tables) = (Machine::new(), MemTables::new());
         for (index, bytes) in &world.log {
             let mut bytes = bytes.to_vec();
@@ -208,6 +212,10 @@ proptest! {
         let first = world.log.last().map_or(0, |(index, _)| *index);
         for (at, stamp) in stamps.iter().enumerate() {
             let mut commands = world.everything(generations[at]);
+            let operations = commands.iter().map(|command| command.operation.clone());
+            let parts = operations.filter_map(|it| Part::try_from(it).ok()).collect();
+            let compare = world.comparisons(&steps);
+            commands.push(world.transaction(compare, parts));
             for command in &mut commands {
                 if let Some(request) = &mut Arc::make_mut(command).request {
                     request.age = DurationMs(ages[at]);

@@ -107,5 +107,10 @@ transcripts! {
     a_digest_is_known_once: "a digest is known once.txt",
     losers_are_adopted: "losers are adopted.txt",
     ancestors_are_forgotten: "ancestors are forgotten.txt",
+    a_transaction_is_all_or_nothing: "a transaction is all or nothing.txt",
+    a_transaction_is_stopped: "a transaction is stopped.txt",
+    a_guarded_write_comes_late: "a guarded write comes late.txt",
+    a_transaction_is_repeated: "a transaction is repeated.txt",
+    a_transaction_has_limits: "a transaction has limits.txt",
     a_tenant_outgrows_its_quota: "a tenant outgrows its quota.txt",
 }

@@ -28,6 +28,7 @@ use jeton_wire::pb::v1::record_service_server::RecordServiceServer;
 use jeton_wire::pb::v1::revocation_service_server::RevocationServiceServer;
 use jeton_wire::pb::v1::session_service_server::SessionServiceServer;
 use jeton_wire::pb::v1::token_service_server::TokenServiceServer;
+use jeton_wire::pb::v1::transaction_service_server::TransactionServiceServer;
 use jeton_wire::pb::v1::watch_service_server::WatchServiceServer;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -56,6 +57,7 @@ use crate::service::revocation::Revocations;
 use crate::service::session::Sessions;
 use crate::service::tenants::Tenants;
 use crate::service::token::Tokens;
+use crate::service::transaction::Transactions;
 use crate::service::waiting::Waiting;
 use crate::service::watch::Watches;
 use crate::start_error::StartError;
@@ -268,6 +270,7 @@ fn port<H: Health>(
     let records = RecordServiceServer::new(Records(desk.clone()));
     let revocations = RevocationServiceServer::new(Revocations(desk.clone()));
     let locks = LockServiceServer::new(Locks(desk.clone()));
+    let transactions = TransactionServiceServer::new(Transactions(desk.clone()));
     let pipelines = PipelineServiceServer::new(pipelines);
     let tenants = TenantServiceServer::new(Tenants(desk.clone()));
     let grpc = Routes {
@@ -277,6 +280,7 @@ fn port<H: Health>(
         records: records.max_decoding_message_size(bytes_max),
         revocations: revocations.max_decoding_message_size(bytes_max),
         locks: locks.max_decoding_message_size(bytes_max),
+        transactions: transactions.max_decoding_message_size(bytes_max),
         watches: WatchServiceServer::new(watches),
         pipelines: pipelines.max_decoding_message_size(bytes_max),
         cluster: ClusterServiceServer::new(Cluster { desk: desk.clone(), started }),

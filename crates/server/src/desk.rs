@@ -33,6 +33,7 @@ use crate::keys::{Keys, Verdict};
 use crate::metrics::Metrics;
 use crate::outbox::{Gauge, Issue, Outbox, Pending, Ready, Slot, result_of};
 use crate::reads::{self, Asking};
+use crate::transactions::{self, Parts};
 use crate::waits::{AcquireName, Waits};
 use crate::{events, failures};
 
@@ -140,7 +141,8 @@ impl Desk {
             decode::Query::Record(_) => Kind::GetRecord,
             decode::Query::Records(_) => Kind::FindRecords,
         };
-        let slot = outbox.open(Pending { tag, kind, deadline, issue: None, acquire: None });
+        let pending = Pending { tag, kind, deadline, issue: None, acquire: None, parts: None };
+        let slot = outbox.open(pending);
         Asking { read, kind, slot, deadline }
     }
 
@@ -161,8 +163,9 @@ impl Desk {
         match self.judge(&write, &tenant).map_err(|error| unreadable(&error))? {
             Verdict::Genuine => {
                 let issue = issue(&write.command.operation, &tenant);
+                let parts = Parts::of(&write.command.operation, &tenant);
                 let acquire = self.acquire(&write.command);
-                let slot = outbox.open(Pending { tag, kind, deadline, issue, acquire });
+                let slot = outbox.open(Pending { tag, kind, deadline, issue, acquire, parts });
                 self.submit(write, slot, times, outbox);
             }
             Verdict::Forged => {
@@ -171,7 +174,9 @@ impl Desk {
             }
             Verdict::Unknown => {
                 let issue = issue(&write.command.operation, &tenant);
-                let slot = outbox.open(Pending { tag, kind, deadline, issue, acquire: None });
+                let parts = Parts::of(&write.command.operation, &tenant);
+                let slot =
+                    outbox.open(Pending { tag, kind, deadline, issue, acquire: None, parts });
                 let (desk, outbox) = (self.clone(), outbox.clone());
                 tokio::spawn(async move {
                     desk.second_look(write, &tenant, kind, slot, times, &outbox).await;
@@ -181,12 +186,18 @@ impl Desk {
         Ok(())
     }
 
-    /// Whether the token that a mutation presents may be known to the cluster.
+    /// Whether the tokens that a mutation presents may be known to the cluster: a transaction with
+    /// a forged one is refused as a whole.
     fn judge(&self, write: &Write, tenant: &TenantId) -> Result<Verdict, TablesError> {
-        match write.presented() {
-            Some((token, mac)) => self.keys.verify(&self.node, tenant, token, mac),
-            None => Ok(Verdict::Genuine),
+        let mut worst = Verdict::Genuine;
+        for (token, mac) in write.presented() {
+            match self.keys.verify(&self.node, tenant, token, mac)? {
+                Verdict::Forged => return Ok(Verdict::Forged),
+                Verdict::Unknown => worst = Verdict::Unknown,
+                Verdict::Genuine => {}
+            }
         }
+        Ok(worst)
     }
 
     /// What a command is known by among those who wait, if it may have to.
@@ -287,10 +298,12 @@ impl Desk {
         if let Some(issue) = &pending.issue {
             events::answered(&issue.tenant, &reply);
         }
-        match self.mac_for(&pending, &reply) {
-            Ok(Issued::Nothing) => Some(reply::mutation(pending.kind, reply, None)),
-            Ok(Issued::Mac(mac)) => Some(reply::mutation(pending.kind, reply, Some(&mac))),
-            Ok(Issued::KeyUnknown) => {
+        if let Some(parts) = &pending.parts {
+            parts.answered(&reply);
+        }
+        match self.try_word(&pending, reply) {
+            Ok(Worded::Done(response)) => Some(Ok(response)),
+            Ok(Worded::KeyUnknown(reply)) => {
                 let slot = outbox.open(pending.clone());
                 let (desk, outbox) = (self.clone(), outbox.clone());
                 tokio::spawn(async move {
@@ -309,14 +322,29 @@ impl Desk {
         if self.node.read_point(seen, pending.deadline).await.is_err() {
             return Err(failures::overdue());
         }
-        match self.mac_for(pending, &reply)? {
-            Issued::Mac(mac) => reply::mutation(pending.kind, reply, Some(&mac)),
-            _ => Err(reply::bug("a token was issued under a key that does not exist")),
+        match self.try_word(pending, reply)? {
+            Worded::Done(response) => Ok(response),
+            Worded::KeyUnknown(_) => {
+                Err(reply::bug("a token was issued under a key that does not exist"))
+            }
         }
     }
 
-    fn mac_for(&self, pending: &Pending, reply: &Reply) -> Result<Issued, Failure> {
-        let Some(issue) = &pending.issue else { return Ok(Issued::Nothing) };
+    fn try_word(&self, pending: &Pending, reply: Reply) -> Result<Worded, Failure> {
+        if let Some(parts) = &pending.parts {
+            return transactions::word(self, parts, reply);
+        }
+        let mac = match self.mac_for(pending.issue.as_ref(), &reply)? {
+            Issued::Nothing => None,
+            Issued::Mac(mac) => Some(mac),
+            Issued::KeyUnknown => return Ok(Worded::KeyUnknown(reply)),
+        };
+        reply::mutation(pending.kind, reply, mac.as_ref()).map(Worded::Done)
+    }
+
+    /// The mac of the token that a reply issues, if it issues one.
+    pub(crate) fn mac_for(&self, issue: Option<&Issue>, reply: &Reply) -> Result<Issued, Failure> {
+        let Some(issue) = issue else { return Ok(Issued::Nothing) };
         let (issue, token) = match &reply.outcome {
             Ok(Done::FamilyCreated(it)) => (issue.clone(), &it.first),
             Ok(Done::Rotated(it)) => (issue.clone(), it),
@@ -349,10 +377,21 @@ struct Times {
     deadline: Instant,
 }
 
-enum Issued {
+/// What a reply issues.
+pub(crate) enum Issued {
+    /// No native token.
     Nothing,
+    /// One with this mac.
     Mac(Mac),
+    /// One whose key this node doesn't know yet.
     KeyUnknown,
+}
+
+/// A reply in words, or as it is if a key is missing here.
+#[expect(clippy::large_enum_variant, reason = "a box would cost every answer an allocation")]
+pub(crate) enum Worded {
+    Done(Response),
+    KeyUnknown(Reply),
 }
 
 /// What the mac of the token that an operation issues is made over.

@@ -11,6 +11,7 @@ use jeton_wire::pb::v1::record_service_server::RecordServiceServer;
 use jeton_wire::pb::v1::revocation_service_server::RevocationServiceServer;
 use jeton_wire::pb::v1::session_service_server::SessionServiceServer;
 use jeton_wire::pb::v1::token_service_server::TokenServiceServer;
+use jeton_wire::pb::v1::transaction_service_server::TransactionServiceServer;
 use tonic::server::NamedService;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
@@ -24,12 +25,13 @@ use crate::service::revocation::Revocations;
 use crate::service::session::Sessions;
 use crate::service::tenants::Tenants;
 use crate::service::token::Tokens;
+use crate::service::transaction::Transactions;
 
 /// How often the node is asked.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// Services that a caller may ask about; "" is the server as a whole.
-const SERVICES: [&str; 9] = [
+const SERVICES: [&str; 10] = [
     "",
     TokenServiceServer::<Tokens>::NAME,
     RevocationServiceServer::<Revocations>::NAME,
@@ -37,6 +39,7 @@ const SERVICES: [&str; 9] = [
     RecordServiceServer::<Records>::NAME,
     PipelineServiceServer::<Pipelines>::NAME,
     LockServiceServer::<Locks>::NAME,
+    TransactionServiceServer::<Transactions>::NAME,
     ClusterServiceServer::<Cluster>::NAME,
     TenantServiceServer::<Tenants>::NAME,
 ];

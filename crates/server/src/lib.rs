@@ -35,6 +35,7 @@ mod routes;
 mod service;
 mod sessions;
 mod start_error;
+mod transactions;
 mod waits;
 
 pub use app::{App, RunError};

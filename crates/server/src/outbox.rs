@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use v1::operation_result::Response;
 
+use crate::transactions::Parts;
 use crate::waits::{AcquireName, Waiting};
 
 /// The node answers at the deadline by itself, and knows more then. Only if it doesn't within this
@@ -47,6 +48,8 @@ pub(crate) struct Pending {
     pub(crate) issue: Option<Issue>,
     /// What it is known by among those who wait, if it may have to.
     pub(crate) acquire: Option<AcquireName>,
+    /// What it is made of, if it is a transaction.
+    pub(crate) parts: Option<Arc<Parts>>,
 }
 
 /// What a new token's mac is made over, beside what the reply says.
@@ -347,7 +350,7 @@ mod tests {
 
     fn pending(tag: u64) -> Pending {
         let deadline = Instant::now() + Duration::from_secs(60);
-        Pending { tag, kind: Kind::Touch, deadline, issue: None, acquire: None }
+        Pending { tag, kind: Kind::Touch, deadline, issue: None, acquire: None, parts: None }
     }
 
     fn unknown() -> Result<Reply, ProposeError> {

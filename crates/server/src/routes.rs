@@ -11,6 +11,7 @@ use jeton_wire::pb::v1::record_service_server::RecordServiceServer;
 use jeton_wire::pb::v1::revocation_service_server::RevocationServiceServer;
 use jeton_wire::pb::v1::session_service_server::SessionServiceServer;
 use jeton_wire::pb::v1::token_service_server::TokenServiceServer;
+use jeton_wire::pb::v1::transaction_service_server::TransactionServiceServer;
 use jeton_wire::pb::v1::watch_service_server::WatchServiceServer;
 use tonic::Status;
 use tonic::body::Body;
@@ -27,6 +28,7 @@ use crate::service::revocation::Revocations;
 use crate::service::session::Sessions;
 use crate::service::tenants::Tenants;
 use crate::service::token::Tokens;
+use crate::service::transaction::Transactions;
 use crate::service::watch::Watches;
 
 /// Hands each call to the service that its path names.
@@ -38,6 +40,7 @@ pub(crate) struct Routes<H> {
     pub(crate) sessions: SessionServiceServer<Sessions>,
     pub(crate) pipelines: PipelineServiceServer<Pipelines>,
     pub(crate) locks: LockServiceServer<Locks>,
+    pub(crate) transactions: TransactionServiceServer<Transactions>,
     pub(crate) watches: WatchServiceServer<Watches>,
     pub(crate) cluster: ClusterServiceServer<Cluster>,
     pub(crate) tenants: TenantServiceServer<Tenants>,
@@ -54,6 +57,7 @@ impl<H> Clone for Routes<H> {
             sessions: self.sessions.clone(),
             pipelines: self.pipelines.clone(),
             locks: self.locks.clone(),
+            transactions: self.transactions.clone(),
             watches: self.watches.clone(),
             cluster: self.cluster.clone(),
             tenants: self.tenants.clone(),
@@ -80,6 +84,9 @@ impl<H: Health> Routes<H> {
             }
             Some(SessionServiceServer::<Sessions>::NAME) => self.sessions.clone().call(request),
             Some(LockServiceServer::<Locks>::NAME) => self.locks.clone().call(request),
+            Some(TransactionServiceServer::<Transactions>::NAME) => {
+                self.transactions.clone().call(request)
+            }
             Some(WatchServiceServer::<Watches>::NAME) => self.watches.clone().call(request),
             Some(TenantServiceServer::<Tenants>::NAME) => self.tenants.clone().call(request),
             Some(ClusterServiceServer::<Cluster>::NAME) => self.cluster.clone().call(request),

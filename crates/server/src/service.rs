@@ -8,6 +8,7 @@ pub(crate) mod revocation;
 pub(crate) mod session;
 pub(crate) mod tenants;
 pub(crate) mod token;
+pub(crate) mod transaction;
 pub(crate) mod unary;
 pub(crate) mod waiting;
 pub(crate) mod watch;

@@ -13,6 +13,7 @@ use crate::check::{self, Violation};
 use crate::failure::Failure;
 use crate::pb::v1;
 use crate::pb::v1::operation_result::Response;
+use crate::transact::{self, Transacted};
 use crate::{access, listing, lock, record, refusal, session, suspension, view};
 
 /// The outcome of a mutation.
@@ -185,6 +186,8 @@ pub enum Answer {
     Consume(Answered<ConsumedRecord>),
     /// To `SeenOnce`.
     SeenOnce(Answered<()>),
+    /// To `Transact`.
+    Transact(Answered<Transacted>),
 }
 
 /// The answer inside a pipeline's result.
@@ -192,55 +195,60 @@ pub enum Answer {
 /// # Errors
 /// [`Failure`]: the one that the server sent, or `MALFORMED_RESPONSE`.
 pub fn operation(result: v1::OperationResult) -> Result<Answer, Failure> {
-    let decoded = match result.response {
-        None => check::required("response", None),
-        Some(Response::Failure(failure)) => return Err(failure.into()),
-        Some(Response::Rotate(r)) => rotate(r).map(Answer::Rotate),
-        Some(Response::CreateFamily(r)) => create_family(r).map(Answer::CreateFamily),
-        Some(Response::Validate(r)) => validate(r).map(Answer::Validate),
-        Some(Response::Touch(r)) => touch(r).map(Answer::Touch),
-        Some(Response::UpdateFamily(r)) => update_family(r).map(Answer::UpdateFamily),
-        Some(Response::GetFamily(r)) => get_family(r).map(Answer::GetFamily),
-        Some(Response::RevokeToken(r)) => revoke_token(r).map(Answer::RevokeToken),
-        Some(Response::RevokeFamily(r)) => revoke_family(r).map(Answer::RevokeFamily),
-        Some(Response::RevokeWhere(r)) => revoke_where(r).map(Answer::RevokeWhere),
-        Some(Response::CreateSession(r)) => about(session::created(r), session::Answer::Created),
-        Some(Response::TouchSession(r)) => about(session::touched(r), session::Answer::Touched),
-        Some(Response::EndSession(r)) => about(session::ended_from(r), session::Answer::Ended),
-        Some(Response::GetSession(r)) => about(session::got(r), session::Answer::One),
-        Some(Response::ListSessions(r)) => about(session::listed(r), session::Answer::Sessions),
-        Some(Response::ListSessionClients(r)) => {
-            about(session::clients(r), session::Answer::Clients)
-        }
-        Some(Response::Suspend(r)) => suspension::suspended(r).map(Answer::Suspend),
-        Some(Response::Resume(r)) => suspension::resumed(r).map(Answer::Resume),
-        Some(Response::RequireReauthentication(r)) => {
+    match result.response {
+        Some(Response::Failure(failure)) => Err(failure.into()),
+        found => check::required("response", found)
+            .and_then(response)
+            .map_err(Failure::malformed_response),
+    }
+}
+
+/// The answer in a response that is no failure.
+pub(crate) fn response(response: Response) -> Result<Answer, Violation> {
+    match response {
+        Response::Failure(_) => Err(Violation::new("response", "is a failure, not an answer")),
+        Response::Rotate(r) => rotate(r).map(Answer::Rotate),
+        Response::CreateFamily(r) => create_family(r).map(Answer::CreateFamily),
+        Response::Validate(r) => validate(r).map(Answer::Validate),
+        Response::Touch(r) => touch(r).map(Answer::Touch),
+        Response::UpdateFamily(r) => update_family(r).map(Answer::UpdateFamily),
+        Response::GetFamily(r) => get_family(r).map(Answer::GetFamily),
+        Response::RevokeToken(r) => revoke_token(r).map(Answer::RevokeToken),
+        Response::RevokeFamily(r) => revoke_family(r).map(Answer::RevokeFamily),
+        Response::RevokeWhere(r) => revoke_where(r).map(Answer::RevokeWhere),
+        Response::CreateSession(r) => about(session::created(r), session::Answer::Created),
+        Response::TouchSession(r) => about(session::touched(r), session::Answer::Touched),
+        Response::EndSession(r) => about(session::ended_from(r), session::Answer::Ended),
+        Response::GetSession(r) => about(session::got(r), session::Answer::One),
+        Response::ListSessions(r) => about(session::listed(r), session::Answer::Sessions),
+        Response::ListSessionClients(r) => about(session::clients(r), session::Answer::Clients),
+        Response::Suspend(r) => suspension::suspended(r).map(Answer::Suspend),
+        Response::Resume(r) => suspension::resumed(r).map(Answer::Resume),
+        Response::RequireReauthentication(r) => {
             suspension::reauthenticated(r).map(Answer::RequireReauthentication)
         }
-        Some(Response::ListFamilies(r)) => listing::list_families(r).map(Answer::ListFamilies),
-        Some(Response::CountFamilies(r)) => listing::count_families(r).map(Answer::CountFamilies),
-        Some(Response::RevokeAccessToken(r)) => {
-            revoke_access_token(r).map(Answer::RevokeAccessToken)
-        }
-        Some(Response::CheckAccess(r)) => check_access(r).map(Answer::CheckAccess),
-        Some(Response::Acquire(r)) => lock::acquired(r).map(Answer::Acquire),
-        Some(Response::Renew(r)) => lock::renewed(r).map(Answer::Renew),
-        Some(Response::Release(r)) => lock::released(r).map(Answer::Release),
-        Some(Response::Withdraw(r)) => lock::withdrawn(r).map(Answer::Withdraw),
-        Some(Response::Publish(r)) => lock::published(r).map(Answer::Publish),
-        Some(Response::Await(r)) => lock::flown(r).map(Answer::Await),
-        Some(Response::GetLock(r)) => lock::got(r).map(Answer::GetLock),
-        Some(Response::PutRecord(r)) => record::put_record(r).map(Answer::PutRecord),
-        Some(Response::GetRecord(r)) => record::get_record(r).map(Answer::GetRecord),
-        Some(Response::FindRecords(r)) => record::find_records(r).map(Answer::FindRecords),
-        Some(Response::LookUpRecord(r)) => record::look_up_record(r).map(Answer::LookUpRecord),
-        Some(Response::DeleteRecord(r)) => record::delete_record(r).map(Answer::DeleteRecord),
-        Some(Response::DeleteRecords(r)) => record::delete_records(r).map(Answer::DeleteRecords),
-        Some(Response::CollectExpired(r)) => record::collect_expired(r).map(Answer::CollectExpired),
-        Some(Response::Consume(r)) => record::consume(r).map(Answer::Consume),
-        Some(Response::SeenOnce(r)) => record::seen_once(r).map(Answer::SeenOnce),
-    };
-    decoded.map_err(Failure::malformed_response)
+        Response::ListFamilies(r) => listing::list_families(r).map(Answer::ListFamilies),
+        Response::CountFamilies(r) => listing::count_families(r).map(Answer::CountFamilies),
+        Response::RevokeAccessToken(r) => revoke_access_token(r).map(Answer::RevokeAccessToken),
+        Response::CheckAccess(r) => check_access(r).map(Answer::CheckAccess),
+        Response::Acquire(r) => lock::acquired(r).map(Answer::Acquire),
+        Response::Renew(r) => lock::renewed(r).map(Answer::Renew),
+        Response::Release(r) => lock::released(r).map(Answer::Release),
+        Response::Withdraw(r) => lock::withdrawn(r).map(Answer::Withdraw),
+        Response::Publish(r) => lock::published(r).map(Answer::Publish),
+        Response::Await(r) => lock::flown(r).map(Answer::Await),
+        Response::GetLock(r) => lock::got(r).map(Answer::GetLock),
+        Response::PutRecord(r) => record::put_record(r).map(Answer::PutRecord),
+        Response::GetRecord(r) => record::get_record(r).map(Answer::GetRecord),
+        Response::FindRecords(r) => record::find_records(r).map(Answer::FindRecords),
+        Response::LookUpRecord(r) => record::look_up_record(r).map(Answer::LookUpRecord),
+        Response::DeleteRecord(r) => record::delete_record(r).map(Answer::DeleteRecord),
+        Response::DeleteRecords(r) => record::delete_records(r).map(Answer::DeleteRecords),
+        Response::CollectExpired(r) => record::collect_expired(r).map(Answer::CollectExpired),
+        Response::Consume(r) => record::consume(r).map(Answer::Consume),
+        Response::SeenOnce(r) => record::seen_once(r).map(Answer::SeenOnce),
+        Response::Transact(r) => transact::transacted(r).map(Answer::Transact),
+    }
 }
 
 fn about<T>(

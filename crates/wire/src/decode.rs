@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use jeton_core::access::AccessClaims;
 use jeton_core::command::{
-    Binding, Command, CreateFamily, Losers, Operation, Presented, PresentedToken, RequestName,
-    RevokeFamily, RevokeToken, RevokeWhere, Rotate, Touch, UpdateFamily,
+    Binding, Command, CreateFamily, Losers, Operation, Part, Presented, PresentedToken,
+    RequestName, RevokeFamily, RevokeToken, RevokeWhere, Rotate, Touch, UpdateFamily,
 };
 use jeton_core::ids::{
     ClientId, DurationMs, FamilyId, Generation, Kid, LockName, Mac, Position, TenantId,
@@ -22,7 +22,7 @@ use crate::listing::{self, PageAsked};
 use crate::lock::{self, FlightAsked};
 use crate::pb::v1;
 use crate::record::{self, RecordsAsked};
-use crate::{session, suspension};
+use crate::{session, suspension, transact};
 
 /// A checked request.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,19 +40,31 @@ pub struct Write {
     pub command: Command,
     /// To be verified before it is proposed.
     pub mac: Option<Mac>,
+    /// Of a transaction: the mac of the native token that each of its operations presents, in the
+    /// order of [`jeton_core::command::Transact::parts`]. Empty for everything else.
+    pub part_macs: Vec<Option<Mac>>,
 }
 
 impl Write {
-    /// The token that it presents, if it presents one, with the mac of a native one.
-    #[must_use]
-    pub fn presented(&self) -> Option<(&Presented, Option<&Mac>)> {
-        let token = match &self.command.operation {
-            Operation::Rotate(rotate) => &rotate.token,
-            Operation::Touch(touch) => &touch.token,
-            Operation::RevokeToken(revoke) => &revoke.token,
-            _ => return None,
+    /// The tokens that it presents, with the macs of native ones. Of a transaction only those: the
+    /// opaque ones may become known in it.
+    pub fn presented(&self) -> impl Iterator<Item = (&Presented, Option<&Mac>)> {
+        let (token, parts) = match &self.command.operation {
+            Operation::Rotate(rotate) => (Some(&rotate.token), None),
+            Operation::Touch(touch) => (Some(&touch.token), None),
+            Operation::RevokeToken(revoke) => (Some(&revoke.token), None),
+            Operation::Transact(wish) => (None, Some(wish.parts().zip(&self.part_macs))),
+            _ => (None, None),
         };
-        Some((token, self.mac.as_ref()))
+        let inside = parts.into_iter().flatten().filter_map(|(part, mac)| {
+            let token = match part {
+                Part::Rotate(rotate) => &rotate.token,
+                Part::Touch(touch) => &touch.token,
+                _ => return None,
+            };
+            matches!(token, Presented::Native(_)).then_some((token, mac.as_ref()))
+        });
+        token.map(|token| (token, self.mac.as_ref())).into_iter().chain(inside)
     }
 }
 
@@ -167,6 +179,7 @@ pub fn operation(request: Option<v1::operation::Request>) -> Result<Asked, Viola
         Request::CollectExpired(r) => record::collect(r).map(Asked::Write),
         Request::Consume(r) => record::asked_consume(r).map(Asked::Write),
         Request::SeenOnce(r) => record::seen(r).map(Asked::Write),
+        Request::Transact(r) => transact::decode(r).map(Asked::Write),
     }
 }
 
@@ -341,7 +354,7 @@ pub(crate) fn write(
     mac: Option<Mac>,
 ) -> Write {
     let command = Command { tenant: Some(tenant), request: Some(request), operation };
-    Write { command, mac }
+    Write { command, mac, part_macs: Vec::new() }
 }
 
 pub(crate) fn name(name: Option<v1::RequestName>) -> Result<RequestName, Violation> {

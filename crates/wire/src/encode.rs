@@ -14,7 +14,7 @@ use crate::access;
 use crate::decode::{Asked, Consistency, Query, Read, Write};
 use crate::pb::v1;
 use crate::pb::v1::operation::Request;
-use crate::{listing, lock, record, session, suspension};
+use crate::{listing, lock, record, session, suspension, transact};
 
 /// The request of a pipeline operation; `None` for commands that clients don't send.
 #[must_use]
@@ -25,7 +25,7 @@ pub fn operation(asked: &Asked) -> Option<Request> {
     }
 }
 
-fn command(Write { command, mac }: &Write) -> Option<Request> {
+fn command(Write { command, mac, part_macs }: &Write) -> Option<Request> {
     let Command { tenant: Some(tenant), request: Some(name), operation } = command else {
         return None;
     };
@@ -67,6 +67,9 @@ fn command(Write { command, mac }: &Write) -> Option<Request> {
         }
         Operation::Consume(c) => Request::Consume(record::consume_request(tenant, *name, c)),
         Operation::SeenOnce(s) => Request::SeenOnce(record::seen_request(tenant, *name, s)),
+        Operation::Transact(t) => {
+            Request::Transact(transact::request(tenant, *name, t, part_macs)?)
+        }
         _ => return None,
     })
 }

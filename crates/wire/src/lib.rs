@@ -30,6 +30,7 @@ pub mod reply;
 pub mod session;
 pub mod status;
 pub mod suspension;
+pub mod transact;
 pub mod view;
 pub mod watch;
 

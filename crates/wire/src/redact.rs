@@ -41,5 +41,7 @@ prints_only! {
     DeleteRecordRequest { tenant, request, kind, version }
     DeleteRecordsRequest { tenant, request, kind }
     ConsumedRecord { created_at_unix_ms, origin_position }
+    RecordKey { kind }
+    RecordAtVersion { kind, version }
     SeenOnceRequest { tenant, request, kind, expires_at_unix_ms }
 }

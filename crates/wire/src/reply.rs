@@ -10,7 +10,7 @@ use tonic::Code;
 use crate::failure::{Failure, reason};
 use crate::pb::v1;
 use crate::pb::v1::operation_result::Response;
-use crate::{access, listing, lock, record, refusal, session, view};
+use crate::{access, listing, lock, record, refusal, session, transact, view};
 
 /// Which response a request is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,6 +81,8 @@ pub enum Kind {
     Consume,
     /// `SeenOnceResponse`
     SeenOnce,
+    /// `TransactResponse`: see [`transact::performed`].
+    Transact,
 }
 
 impl Kind {
@@ -128,6 +130,7 @@ impl Kind {
             Operation::CollectExpired(_) => Self::CollectExpired,
             Operation::Consume(_) => Self::Consume,
             Operation::SeenOnce(_) => Self::SeenOnce,
+            Operation::Transact(_) => Self::Transact,
             _ => return None,
         })
     }
@@ -279,6 +282,7 @@ fn refused(kind: Kind, position: u64, refusal: v1::Refusal) -> Result<Response, 
             Response::RevokeWhere(v1::RevokeWhereResponse { position, refusal: Some(refusal) })
         }
         Kind::Session(kind) => session::refused(kind, position, refusal)?,
+        Kind::Transact => transact::refused(position, refusal),
         Kind::Suspend => {
             let (already, refusal) = (false, Some(refusal));
             Response::Suspend(v1::SuspendResponse { position, already, refusal })

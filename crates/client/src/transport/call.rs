@@ -87,6 +87,7 @@ fn name_of(request: &mut Request) -> Option<&mut RequestName> {
         Request::CollectExpired(r) => r.request.as_mut(),
         Request::Consume(r) => r.request.as_mut(),
         Request::SeenOnce(r) => r.request.as_mut(),
+        Request::Transact(r) => r.request.as_mut(),
         Request::Validate(_)
         | Request::GetSession(_)
         | Request::ListSessions(_)

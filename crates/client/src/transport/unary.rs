@@ -10,6 +10,7 @@ use jeton_wire::pb::v1::record_service_client::RecordServiceClient;
 use jeton_wire::pb::v1::revocation_service_client::RevocationServiceClient;
 use jeton_wire::pb::v1::session_service_client::SessionServiceClient;
 use jeton_wire::pb::v1::token_service_client::TokenServiceClient;
+use jeton_wire::pb::v1::transaction_service_client::TransactionServiceClient;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -55,7 +56,8 @@ async fn dispatch(
     let mut records = RecordServiceClient::new(channel.clone());
     let mut revocation = RevocationServiceClient::new(channel.clone());
     let mut sessions = SessionServiceClient::new(channel.clone());
-    let mut locks = LockServiceClient::new(channel);
+    let mut locks = LockServiceClient::new(channel.clone());
+    let mut transactions = TransactionServiceClient::new(channel);
     match request {
         Request::Rotate(r) => one!(tokens, rotate, r, left, Rotate),
         Request::CreateFamily(r) => one!(tokens, create_family, r, left, CreateFamily),
@@ -74,6 +76,7 @@ async fn dispatch(
         Request::CollectExpired(r) => one!(records, collect_expired, r, left, CollectExpired),
         Request::Consume(r) => one!(records, consume, r, left, Consume),
         Request::SeenOnce(r) => one!(records, seen_once, r, left, SeenOnce),
+        Request::Transact(r) => one!(transactions, transact, r, left, Transact),
         Request::RevokeToken(r) => one!(revocation, revoke_token, r, left, RevokeToken),
         Request::RevokeFamily(r) => one!(revocation, revoke_family, r, left, RevokeFamily),
         Request::RevokeWhere(r) => one!(revocation, revoke_where, r, left, RevokeWhere),

@@ -36,8 +36,6 @@ use crate::turn::Turn;
 use row::LockRow;
 
 /// Whether this very grant is held: what a transaction compares that must not come late.
-// The transaction that asks comes with the records.
-#[cfg_attr(not(test), allow(dead_code))]
 pub(crate) fn held(
     tables: &impl ReadTables,
     id: &TenantId,

@@ -18,6 +18,7 @@
 //! acquire l by=a ttl=10s wait=5s id=x        a lock; and what else `locks` knows
 //! put code/c value=v lifetime=1m             a record; and what else `records` knows
 //! failover                                   lease time stood still since the last entry
+//! transact if=absent:k/c & put k/c & else …    all or none; see `transact`
 //! deny t client=web expires=5m               an access token
 //! show f · validate f.1 · rows · sealed f    reads
 //! list subject=alice dead=yes by=2           families, two rows of the index at a time
@@ -32,6 +33,7 @@
 mod locks;
 mod records;
 mod sessions;
+mod transact;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -434,6 +436,7 @@ impl Story {
                 Operation::Sweep(Sweep { rows_max })
             }
             "digest" => Operation::DigestAt,
+            "transact" => self.transact(words, request),
             other => match locks::operation(words).or_else(|| records::operation(words)) {
                 Some(operation) => operation,
                 None => panic!("no such word: {other}"),
@@ -525,8 +528,8 @@ impl Story {
         }
 
         let mut out = String::new();
-        for (reply, words) in answers.replies.iter().zip(&words) {
-            self.learn(reply, words, &entry);
+        for ((reply, words), command) in answers.replies.iter().zip(&words).zip(&entry.commands) {
+            self.learn(reply, words, command);
             words::reply(&mut out, reply);
         }
         if matches!(judged, Some(Judged::Settled(_))) {
@@ -546,16 +549,16 @@ impl Story {
     }
 
     /// Remembers the tokens that were handed out; a second one of a generation is a failure.
-    fn learn(&mut self, reply: &Reply, words: &Words, entry: &Entry) {
+    fn learn(&mut self, reply: &Reply, words: &Words, command: &Command) {
         let (generation, successor) = match &reply.outcome {
             Ok(Done::Rotated(rotated)) => {
-                let place = reply.position.0 & ((1 << Position::PLACE_BITS) - 1);
-                let Operation::Rotate(wish) = &entry.commands[place as usize].operation else {
+                let Operation::Rotate(wish) = &command.operation else {
                     panic!("only a rotation rotates");
                 };
                 (rotated.generation, wish.successor)
             }
             Ok(Done::Replayed(replayed)) => (replayed.rotated.generation, replayed.successor),
+            Ok(Done::Transacted(it)) => return self.learn_all(it, words, command),
             _ => return,
         };
         let family = words.noun().split_once('.').unwrap().0.to_owned();

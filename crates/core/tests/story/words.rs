@@ -17,16 +17,23 @@ pub struct Words {
     verb: String,
     noun: String,
     named: BTreeMap<String, String>,
+    parts: Vec<Self>,
 }
 
 impl Words {
     pub fn new(text: &str) -> Self {
-        let mut words = text.split_whitespace().peekable();
+        let mut parts = text.split(" & ");
+        let mut words = parts.next().expect("words").split_whitespace().peekable();
         let verb = words.next().expect("a command").to_owned();
         let noun = words.next_if(|word| !word.contains('=')).unwrap_or_default().to_owned();
         let named = words.map(|word| word.split_once('=').expect("name=value"));
         let named = named.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Self { verb, noun, named }
+        Self { verb, noun, named, parts: parts.map(Self::new).collect() }
+    }
+
+    /// What follows behind ` & `.
+    pub fn parts(&self) -> &[Self] {
+        &self.parts
     }
 
     pub fn verb(&self) -> &str {
@@ -182,6 +189,7 @@ fn done(out: &mut String, done: &Done) {
             writeln!(out, "swept: visited {visited}, reclaimed {reclaimed}{more}")
         }
         Done::Digest(_) => writeln!(out, "digest"),
+        Done::Transacted(it) => super::transact::done(out, it),
         other if super::locks::done(out, other) => Ok(()),
         other if super::records::done(out, other) => Ok(()),
         other => writeln!(out, "{other:?}"),

@@ -7,6 +7,7 @@ mod promises;
 mod records;
 mod sessions;
 mod steps;
+mod transact;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use jeton_core::reply::*;
 use jeton_core::tables::MemTables;
 use sessions::{Ask, Sessions};
 use steps::What;
-pub use steps::{Step, lock_steps, record_steps, steps};
+pub use steps::{Step, lock_steps, part_steps, record_steps, steps};
 
 /// When every world begins.
 pub const T0: UnixMs = UnixMs(1_800_000_000_000);

@@ -132,6 +132,24 @@ pub fn record_steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
     steps_of(what, max)
 }
 
+/// Steps that can be part of a transaction, mostly.
+pub fn part_steps(max: usize) -> impl Strategy<Value = Vec<Step>> {
+    let what = prop_oneof![
+        4 => Just(What::Create),
+        10 => Just(What::Rotate),
+        2 => Just(What::Touch),
+        2 => Just(What::Update),
+        1 => Just(What::Revoke),
+        10 => records::what(),
+        2 => Just(What::Session(Ask::Create)),
+        1 => Just(What::Session(Ask::Touch)),
+        1 => Just(What::Session(Ask::End)),
+        1 => Just(What::Acquire),
+        1 => Just(What::Release),
+    ];
+    steps_of(what, max)
+}
+
 fn steps_of(what: impl Strategy<Value = What>, max: usize) -> impl Strategy<Value = Vec<Step>> {
     let who = prop_oneof![6 => Just(0_u8), 1 => any::<u8>()];
     let back = prop_oneof![4 => Just(0_u8), 3 => Just(1_u8), 3 => any::<u8>()];

@@ -1,11 +1,13 @@
 //! What operations came to: counted as their answers leave, on the way of every one of them. Two
 //! additions to a cell, no lock, no allocation; failures, which are rare, go to a [`Tally`].
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jeton_wire::pb::v1;
 use jeton_wire::pb::v1::operation_result::Response;
 use jeton_wire::pb::v1::refusal::Code;
+use jeton_wire::pb::v1::transact_answer::Answer as PartAnswer;
 
 use super::list;
 use super::page::Page;
@@ -84,6 +86,41 @@ operations! {
     CollectExpired = "collect_expired", r => r.refusal.as_ref();
     Consume = "consume", r => chosen!(r, consume_response);
     SeenOnce = "seen_once", r => r.refusal.as_ref();
+    Transact = "transact", r => transact_refusal(r);
+}
+
+/// Why a transaction did nothing: the refusal of the whole, or of the operation that stopped it.
+fn transact_refusal(response: &v1::TransactResponse) -> Option<&v1::Refusal> {
+    use v1::transact_response::Outcome;
+    /// A rotation that was overtaken is no refusal by itself.
+    static SUPERSEDED: LazyLock<v1::Refusal> =
+        LazyLock::new(|| v1::Refusal { code: Code::Spent.into(), ..v1::Refusal::default() });
+    match response.outcome.as_ref()? {
+        Outcome::Done(_) => None,
+        Outcome::Refusal(refusal) => Some(refusal),
+        Outcome::Stopped(stopped) => {
+            let answer = stopped.answer.as_ref().and_then(|it| it.answer.as_ref());
+            answer.and_then(part_refusal).or(Some(&SUPERSEDED))
+        }
+    }
+}
+
+fn part_refusal(answer: &PartAnswer) -> Option<&v1::Refusal> {
+    match answer {
+        PartAnswer::PutRecord(r) => r.refusal.as_ref(),
+        PartAnswer::DeleteRecord(r) => r.refusal.as_ref(),
+        PartAnswer::DeleteRecords(r) => r.refusal.as_ref(),
+        PartAnswer::Consume(r) => chosen!(r, consume_response),
+        PartAnswer::SeenOnce(r) => r.refusal.as_ref(),
+        PartAnswer::CreateFamily(r) => chosen!(r, create_family_response),
+        PartAnswer::Rotate(r) => chosen!(r, rotate_response),
+        PartAnswer::Touch(r) => r.refusal.as_ref(),
+        PartAnswer::UpdateFamily(r) => r.refusal.as_ref(),
+        PartAnswer::RevokeFamily(r) => chosen!(r, revoke_family_response),
+        PartAnswer::CreateSession(r) => chosen!(r, create_session_response),
+        PartAnswer::TouchSession(r) => chosen!(r, touch_session_response),
+        PartAnswer::EndSession(r) => chosen!(r, end_session_response),
+    }
 }
 
 /// See the module.
@@ -129,17 +166,35 @@ impl Operations {
         let code = refusal.map_or(0, |refusal| usize::try_from(refusal.code).unwrap_or(OUTCOMES));
         let cell = place as usize * OUTCOMES + code.min(OUTCOMES - 1);
         self.cells[cell].fetch_add(1, Ordering::Relaxed);
-        if let Response::Rotate(rotated) = response {
-            use v1::rotate_response::Outcome;
-            let counter = match &rotated.outcome {
-                Some(Outcome::Rotated(_)) => &self.rotated,
-                Some(Outcome::Replayed(_)) => &self.replayed,
-                Some(Outcome::Adopted(_)) => &self.adopted,
-                Some(Outcome::Superseded(_)) => &self.superseded,
-                Some(Outcome::Refusal(_)) | None => return,
-            };
-            counter.fetch_add(1, Ordering::Relaxed);
+        match response {
+            Response::Rotate(rotated) => self.count_rotation(rotated),
+            Response::Transact(transacted) => {
+                use v1::transact_response::Outcome;
+                let answers = match &transacted.outcome {
+                    Some(Outcome::Done(done)) => done.answers.as_slice(),
+                    Some(Outcome::Stopped(stopped)) => stopped.answer.as_slice(),
+                    Some(Outcome::Refusal(_)) | None => &[],
+                };
+                for answer in answers.iter().filter_map(|it| it.answer.as_ref()) {
+                    if let PartAnswer::Rotate(rotated) = answer {
+                        self.count_rotation(rotated);
+                    }
+                }
+            }
+            _ => {}
         }
+    }
+
+    fn count_rotation(&self, rotated: &v1::RotateResponse) {
+        use v1::rotate_response::Outcome;
+        let counter = match &rotated.outcome {
+            Some(Outcome::Rotated(_)) => &self.rotated,
+            Some(Outcome::Replayed(_)) => &self.replayed,
+            Some(Outcome::Adopted(_)) => &self.adopted,
+            Some(Outcome::Superseded(_)) => &self.superseded,
+            Some(Outcome::Refusal(_)) | None => return,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Successes of every kind are shown from the start, refusals once they happened.

@@ -19,6 +19,7 @@ mod rig;
 mod stopping;
 mod tenants;
 mod tokens;
+mod transactions;
 mod waiting;
 mod watches;
 mod web;

@@ -183,13 +183,14 @@ pub struct Holder {
 }
 
 impl Holder {
-    fn first(family: u8) -> Self {
+    /// Who will hold the first token of a family that is yet to be made.
+    pub fn first(family: u8) -> Self {
         let token = v1::PresentedToken { family_id: id(family), ..v1::PresentedToken::default() };
         Self { family, secret: 0, token }
     }
 
     /// The token that the store made of this holder's secret.
-    fn with(mut self, issued: &v1::IssuedToken) -> Self {
+    pub fn with(mut self, issued: &v1::IssuedToken) -> Self {
         self.token.kid = issued.kid;
         self.token.generation = issued.generation;
         self.token.mac = issued.mac.clone();

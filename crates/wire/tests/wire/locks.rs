@@ -36,7 +36,7 @@ fn lease(fence: u64) -> LeaseName {
 fn write(operation: Operation) -> Asked {
     let request = RequestName { id: RequestId([1; 16]), age: DurationMs(250) };
     let command = Command { tenant: Some(samples::tenant()), request: Some(request), operation };
-    Asked::Write(Write { command, mac: None })
+    Asked::Write(Write { command, mac: None, part_macs: Vec::new() })
 }
 
 fn read(query: Query) -> Asked {

@@ -10,3 +10,4 @@ mod records;
 mod round_trips;
 mod samples;
 mod sessions;
+mod transactions;

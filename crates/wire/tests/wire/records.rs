@@ -59,7 +59,7 @@ fn put() -> PutRecord {
 fn write(operation: Operation) -> Asked {
     let request = RequestName { id: RequestId([1; 16]), age: DurationMs(5) };
     let command = Command { tenant: Some(samples::tenant()), request: Some(request), operation };
-    Asked::Write(Write { command, mac: None })
+    Asked::Write(Write { command, mac: None, part_macs: Vec::new() })
 }
 
 fn asked(by: RecordName, after: Option<KeyDigest>, records_max: u32) -> RecordsAsked {
@@ -67,7 +67,7 @@ fn asked(by: RecordName, after: Option<KeyDigest>, records_max: u32) -> RecordsA
 }
 
 /// One of each operation.
-fn all() -> Vec<Asked> {
+pub fn all() -> Vec<Asked> {
     let (key, guesser) = (KeyDigest([1; 16]), KeyDigest([2; 16]));
     let read = |query| {
         let tenant = samples::tenant();

@@ -56,7 +56,7 @@ pub fn binding() -> Binding {
 fn write(operation: Operation, mac: Option<Mac>) -> Asked {
     let request = RequestName { id: RequestId([1; 16]), age: DurationMs(250) };
     let command = Command { tenant: Some(tenant()), request: Some(request), operation };
-    Asked::Write(Write { command, mac })
+    Asked::Write(Write { command, mac, part_macs: Vec::new() })
 }
 
 pub fn rotate() -> Asked {
