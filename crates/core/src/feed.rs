@@ -23,6 +23,7 @@ use crate::ids::{
 };
 use crate::keys;
 use crate::limits;
+use crate::machine::Meta;
 use crate::reply::{EventKind, Replies, RevocationCause};
 use crate::suspension::{self, Suspended};
 use crate::tables::{ReadTables, Tables, TablesError};
@@ -186,12 +187,58 @@ pub fn entries<T: ReadTables>(
     Ok(found)
 }
 
+/// All that is in force, part by part, while other commands go on: suspensions first, then what the
+/// feed keeps, in order. What changes meanwhile is at its end, so that the whole is what was in
+/// force at one position: where the last part was looked at.
+///
+/// It must be complete within [`limits::FEED_KEPT`].
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// Where and when the first part was looked at. All parts are judged by this one clock: else
+    /// what was suspended could be told, and that it was resumed left out.
+    began: Option<(Position, UnixMs)>,
+    /// Where to go on with suspensions.
+    cursor: Option<Vec<u8>>,
+    suspensions_done: bool,
+    after: Position,
+}
+
+impl Snapshot {
+    /// The next part, and whether it is the last one. Looks at up to `rows_max` rows, so a part may
+    /// hold nothing.
+    ///
+    /// # Errors
+    /// [`TablesError`] if the store below failed.
+    pub fn part<T: ReadTables>(
+        &mut self,
+        tables: &T,
+        meta: &Meta,
+        tenant: &TenantId,
+        rows_max: usize,
+    ) -> Result<(Vec<FeedEntry>, bool), TablesError> {
+        let (began, clock) = *self.began.get_or_insert((meta.position, meta.clock));
+        if !self.suspensions_done {
+            let (found, next) = suspensions(tables, tenant, self.cursor.as_deref(), rows_max)?;
+            self.suspensions_done = next.is_none();
+            self.cursor = next;
+            return Ok((found, false));
+        }
+        let mut found = entries(tables, tenant, self.after, rows_max)?;
+        let last = found.len() < rows_max;
+        self.after = found.last().map_or(self.after, |entry| entry.position);
+        // What takes back may matter less long than what it takes back, if settings have changed.
+        let takes_back = |change: &Change| matches!(change, Change::Resumed { .. });
+        found.retain(|entry| {
+            let matters = entry.position > began || clock < entry.until;
+            matters || entry.changes.iter().any(takes_back)
+        });
+        Ok((found, last))
+    }
+}
+
 /// Subjects, clients and the tenant, as far as they are suspended: up to `rows_max` of them behind
 /// `after`, and the cursor to go on from.
-///
-/// # Errors
-/// [`TablesError`] if the store below failed.
-pub fn suspensions<T: ReadTables>(
+fn suspensions<T: ReadTables>(
     tables: &T,
     tenant: &TenantId,
     after: Option<&[u8]>,

@@ -18,6 +18,7 @@ use jeton_raft::{EventSink, Node};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use crate::metrics::Watching;
 use crate::waits::LeaseEvents;
 
 /// Entries that the watchers of a tenant share; older ones are read from the rows.
@@ -39,6 +40,7 @@ pub(crate) struct Feed {
     /// Counts how often there was something new.
     wakes: watch::Sender<u64>,
     tail: Mutex<Tail>,
+    counts: Arc<Watching>,
 }
 
 struct Tail {
@@ -64,7 +66,12 @@ pub(crate) enum Next {
 
 impl Feeds {
     /// The feed of a tenant, shared with whoever watches it.
-    pub(crate) fn of(&self, node: &Node, tenant: &TenantId) -> Result<Arc<Feed>, TablesError> {
+    pub(crate) fn of(
+        &self,
+        node: &Node,
+        tenant: &TenantId,
+        counts: &Arc<Watching>,
+    ) -> Result<Arc<Feed>, TablesError> {
         let mut feeds = self.feeds.lock();
         if let Some(feed) = feeds.get(tenant).and_then(Weak::upgrade) {
             return Ok(feed);
@@ -73,7 +80,8 @@ impl Feeds {
         let (from, clock) = node.view(|_, meta| Ok((meta.position, meta.clock)))?;
         let tail = Tail { entries: VecDeque::new(), from, read_to: from, clock, woken: 0 };
         let (tenant, wakes) = (tenant.clone(), watch::Sender::new(0));
-        let feed = Arc::new(Feed { tenant, wakes, tail: Mutex::new(tail) });
+        let counts = Arc::clone(counts);
+        let feed = Arc::new(Feed { tenant, wakes, tail: Mutex::new(tail), counts });
         feeds.insert(feed.tenant.clone(), Arc::downgrade(&feed));
         Ok(feed)
     }
@@ -120,6 +128,7 @@ impl Feed {
 
     /// Reads rows for one who is behind what the others share.
     fn read(&self, node: &Node, after: Position, at: UnixMs) -> Result<Next, TablesError> {
+        self.counts.read();
         let (found, position, clock) = node.view(|tables, meta| {
             let found = feed::entries(tables, &self.tenant, after, ROWS_A_LOOK)?;
             Ok((found, meta.position, meta.clock))
@@ -137,6 +146,7 @@ impl Feed {
     fn refresh(&self, node: &Node, tail: &mut Tail) -> Result<(), TablesError> {
         loop {
             let after = tail.read_to;
+            self.counts.read();
             let (found, position, clock) = node.view(|tables, meta| {
                 let found = feed::entries(tables, &self.tenant, after, ROWS_A_LOOK)?;
                 Ok((found, meta.position, meta.clock))

@@ -14,6 +14,7 @@ mod operations;
 mod page;
 mod status;
 mod tally;
+mod watching;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +26,7 @@ pub(crate) use operations::Operations;
 pub(crate) use page::CONTENT_TYPE;
 use page::Page;
 pub(crate) use tally::Tally;
+pub(crate) use watching::Watching;
 
 /// Connections of clients.
 #[derive(Debug, Default)]
@@ -79,6 +81,7 @@ pub(crate) struct Metrics {
     pub(crate) connections: Arc<Connections>,
     pub(crate) http: HttpResponses,
     pub(crate) events: Arc<Tally>,
+    pub(crate) watching: Arc<Watching>,
 }
 
 /// What the page shows beside what was counted.
@@ -105,6 +108,7 @@ impl Metrics {
         let closed = self.connections.closed.load(Ordering::Relaxed);
         page.one(&list::CONNECTIONS, accepted.saturating_sub(closed));
         page.one(&list::CONNECTIONS_ACCEPTED, accepted);
+        self.watching.show(&mut page);
         self.events.show(&mut page, &list::EVENTS);
         status::show(&mut page, &moment.status);
         page.text()

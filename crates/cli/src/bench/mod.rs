@@ -1,5 +1,6 @@
-//! `jeton bench`: how fast a cluster of real processes is on this machine.
+//! `jeton bench`: how fast a cluster of real processes, and its client, is on this machine.
 
+mod check;
 mod report;
 mod rotate;
 
@@ -13,6 +14,7 @@ Examples:
   jeton bench rotate
   jeton bench rotate --nodes 3 --in-flight 256 --families 10000 --seconds 10 -o json
   jeton bench rotate --in-flight 1                latency of one rotation at a time
+  jeton bench check -o json                       a resource server's own check of a token
 
 Nodes, and this load, share the machine: compare ratios of runs in turn, not absolute figures.";
 
@@ -31,10 +33,15 @@ pub enum BenchCommand {
     /// Rotations of refresh tokens in a closed loop: each caller waits for its answer, and rotates
     /// the next family.
     Rotate(rotate::RotateArgs),
+    /// Checks of access tokens by a resource server's own view of what is revoked, beside a plain
+    /// hash map.
+    Check(check::CheckArgs),
 }
 
 /// Runs it.
 pub async fn run(args: BenchArgs, format: Format) -> anyhow::Result<Exit> {
-    let BenchCommand::Rotate(rotate) = args.command;
-    rotate::run(rotate, format).await
+    match args.command {
+        BenchCommand::Rotate(rotate) => rotate::run(rotate, format).await,
+        BenchCommand::Check(check) => check::run(check, format).await,
+    }
 }

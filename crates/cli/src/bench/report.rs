@@ -1,10 +1,11 @@
-//! The result of a benchmark.
+//! The results of the benchmarks.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::check::Times;
 use crate::output::{Report, Table};
 
 /// What was counted while the clock ran.
@@ -66,6 +67,80 @@ impl RotateReport {
     }
 }
 
+/// What `jeton bench check` prints.
+#[derive(Debug, Serialize)]
+pub struct CheckReport {
+    /// Revocations that the view held.
+    pub entries: u64,
+    /// Seconds until it was fresh, from nothing.
+    pub snapshot_s: f64,
+    /// Memory of the view's tables for each of them.
+    pub bytes_per_entry: f64,
+    /// What the process grew by for each, with all that taking the snapshot left behind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resident_bytes_per_entry: Option<f64>,
+    /// A check of a token with all claims that is active.
+    pub active_ns: f64,
+    /// Of this, reading the clock to know how old the view is.
+    pub staleness_ns: f64,
+    /// A check of a token with all claims that was revoked by name.
+    pub denied_ns: f64,
+    /// A check of a token with nothing but its name, which was revoked.
+    pub one_look_ns: f64,
+    /// The same names looked up in a plain hash map.
+    pub hash_map_ns: f64,
+    /// How often the one goes into the other.
+    pub one_look_per_hash_map: f64,
+}
+
+impl CheckReport {
+    /// Sums a run up.
+    pub fn of(
+        times: &Times,
+        entries: u64,
+        bytes: u64,
+        resident: Option<u64>,
+        loaded: Duration,
+    ) -> Self {
+        let each = |bytes: u64| ratio(u128::from(bytes), u128::from(entries));
+        let one_decimal = |value: f64| (value * 10.0).round() / 10.0;
+        Self {
+            entries,
+            snapshot_s: rounded(loaded.as_secs_f64()),
+            bytes_per_entry: one_decimal(each(bytes)),
+            resident_bytes_per_entry: resident.map(|bytes| one_decimal(each(bytes))),
+            active_ns: one_decimal(times.active_ns),
+            staleness_ns: one_decimal(times.staleness_ns),
+            denied_ns: one_decimal(times.denied_ns),
+            one_look_ns: one_decimal(times.one_look_ns),
+            hash_map_ns: one_decimal(times.hash_map_ns),
+            one_look_per_hash_map: rounded(times.one_look_ns / times.hash_map_ns),
+        }
+    }
+}
+
+impl Report for CheckReport {
+    fn table(&self) -> Table {
+        let ns = |time: f64| format!("{time:.1} ns");
+        Table::facts([
+            ("entries", self.entries.to_string()),
+            ("snapshot", format!("{:.2} s", self.snapshot_s)),
+            ("tables, per entry", format!("{:.0} B", self.bytes_per_entry)),
+            ("active token, all claims", ns(self.active_ns)),
+            ("of this, the clock", ns(self.staleness_ns)),
+            ("revoked token, all claims", ns(self.denied_ns)),
+            ("revoked token, one look", ns(self.one_look_ns)),
+            ("plain hash map, one look", ns(self.hash_map_ns)),
+        ])
+    }
+}
+
+/// What one of many is.
+#[allow(clippy::cast_precision_loss)]
+pub fn ratio(amount: u128, of: u128) -> f64 {
+    amount as f64 / of as f64
+}
+
 /// Counts here are far below 2^52.
 #[allow(clippy::cast_precision_loss)]
 fn as_f64(count: u64) -> f64 {
@@ -117,6 +192,24 @@ mod tests {
             "{\"ops_per_s\":2000.0,\"p50_us\":500,\"p99_us\":990,\"p999_us\":999,\
              \"server_cpu_s_per_1k\":0.06,\"log_syncs\":30,\"commands_per_entry\":100.5,\
              \"durability\":\"synced\"}"
+        );
+    }
+
+    #[test]
+    fn memory_is_per_entry_and_a_check_is_compared_with_a_hash_map() {
+        let times = Times {
+            active_ns: 123.44,
+            denied_ns: 80.0,
+            one_look_ns: 75.0,
+            staleness_ns: 20.06,
+            hash_map_ns: 100.0,
+        };
+        let report = CheckReport::of(&times, 10, 1_000, None, Duration::from_millis(1_500));
+        assert_eq!(
+            serde_json::to_string(&report).unwrap(),
+            "{\"entries\":10,\"snapshot_s\":1.5,\"bytes_per_entry\":100.0,\"active_ns\":123.4,\
+             \"staleness_ns\":20.1,\"denied_ns\":80.0,\"one_look_ns\":75.0,\
+             \"hash_map_ns\":100.0,\"one_look_per_hash_map\":0.75}"
         );
     }
 }

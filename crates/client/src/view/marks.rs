@@ -21,6 +21,9 @@ use xxhash_rust::xxh3::xxh3_128_with_seed;
 /// Shards; a million marks are a thousand in each.
 const SHARDS: usize = 1_024;
 
+/// A factor that loses nothing, and leaves no two places of a name alike.
+const ODD: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+
 /// What a mark is about.
 #[derive(Clone, Copy)]
 #[repr(u8)]
@@ -127,6 +130,17 @@ impl Marks {
         self.len.load(Ordering::Relaxed)
     }
 
+    /// What the tables take: a place for each mark that fits, and a byte to find it by.
+    pub(super) fn bytes(&self) -> u64 {
+        let place = size_of::<(u128, Held)>() + 1;
+        let places = self.shards.iter().map(|shard| match shard.load().capacity() {
+            small @ ..=7 => small + 1,
+            // An eighth of the places stays free.
+            large => large / 7 * 8,
+        });
+        (places.sum::<usize>() * place) as u64
+    }
+
     /// The marks that an entry sets, or takes away (`None`), in order.
     fn each(&self, entry: &FeedEntry, mut tell: impl FnMut(u128, Option<Held>)) {
         for change in &entry.changes {
@@ -166,31 +180,34 @@ impl Marks {
                 // Decoding lets nothing through that is newer than this page.
                 _ => continue,
             };
-            // A suspension lasts until it is taken back.
-            let lasts = matches!(change, Change::Suspended { .. });
+            // A suspension lasts until it is taken back. Under a suspended family nothing new is
+            // made, and what was made before is dead by then.
+            let lasts = match change {
+                Change::Suspended { what } => !matches!(what, Suspendable::Family(_)),
+                _ => false,
+            };
             let until = if lasts { UnixMs(u64::MAX) } else { entry.until };
             let mark = |cause| Mark { cause, position: entry.position, at: entry.at };
             tell(key, cause.map(|cause| Held { mark: mark(cause), until }));
         }
     }
 
+    /// Names of one kind are always as many, and in the same places.
     fn key(&self, kind: u8, names: &[Option<&str>]) -> u128 {
-        let mut key = u128::from(kind);
-        for name in names.iter().flatten() {
-            key = self.mix(key, xxh3_128_with_seed(name.as_bytes(), self.seed));
+        let mut seed = self.seed ^ (u64::from(kind) << 32);
+        let mut key = 0;
+        for name in names {
+            seed = seed.wrapping_add(1);
+            if let Some(name) = name {
+                key = (key ^ xxh3_128_with_seed(name.as_bytes(), seed)).wrapping_mul(ODD);
+            }
         }
-        self.mix(key, u128::from(kind))
-    }
-
-    fn mix(&self, one: u128, other: u128) -> u128 {
-        let mut both = [0; 32];
-        both[..16].copy_from_slice(&one.to_le_bytes());
-        both[16..].copy_from_slice(&other.to_le_bytes());
-        xxh3_128_with_seed(&both, self.seed)
+        // What was multiplied is in the upper bits; shards are chosen by the lower ones.
+        key ^ (key >> 64) ^ u128::from(kind)
     }
 
     fn family_key(&self, kind: Kind, family: FamilyId) -> u128 {
-        self.mix(kind as u128, u128::from_le_bytes(family.0))
+        xxh3_128_with_seed(&family.0, self.seed ^ ((kind as u64) << 32))
     }
 
     /// The key of a kind that is rare: noted, so that a check can leave it out.

@@ -5,6 +5,8 @@
 //! [`ViewOptions::max_staleness`] it calls nothing active any more, unless it is told to.
 
 mod marks;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -217,6 +219,12 @@ impl RevocationView {
     #[must_use]
     pub fn len(&self) -> u64 {
         self.shared.marks.load().len()
+    }
+
+    /// Memory that they take, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.shared.marks.load().bytes()
     }
 
     /// Whether none is held.

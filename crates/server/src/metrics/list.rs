@@ -91,6 +91,12 @@ metrics! {
     Gauge CONNECTIONS = "jeton_client_connections", [], "connections";
     /// Client connections accepted.
     Counter CONNECTIONS_ACCEPTED = "jeton_client_connections_accepted_total", [], "connections";
+    /// Who watches revocations at this node, over gRPC or HTTP.
+    Gauge WATCHERS = "jeton_watchers", [], "watchers";
+    /// Watchers that were cut off because they took nothing. They go on from their place.
+    Counter WATCHERS_CUT_OFF = "jeton_watchers_cut_off_total", [], "watchers";
+    /// Looks at the rows of feeds. All watchers of a tenant share one, but for those who are behind.
+    Counter FEED_READS = "jeton_feed_reads_total", [], "looks";
     /// Security events of the entries that this node applied, by kind. Every node counts every
     /// event: take the largest over the nodes, not the sum.
     Counter EVENTS = "jeton_events_total", ["event"], "events";

@@ -142,8 +142,7 @@ fn known(desk: &Desk, tenant: &TenantId) -> Result<(), Failure> {
     }
 }
 
-/// Suspensions first, then all that the feed keeps, in order. What changes meanwhile is at its
-/// end, so that the whole is what was in force at one position: the last one.
+/// All that is in force, in parts; the last one says where.
 async fn snapshot(
     desk: &Desk,
     tenant: &TenantId,
@@ -152,36 +151,20 @@ async fn snapshot(
     barrier(desk, START_TIME).await?;
     known(desk, tenant)?;
     let cluster = desk.node.cluster();
-    let part = |entries: Vec<core_feed::FeedEntry>, complete: Option<FeedPlace>| {
-        let events = entries.iter().map(|entry| wire::event(cluster, entry)).collect();
-        let complete_at = complete.map(|at| wire::place(&at));
-        v1::SnapshotRevocationsResponse { events, complete_at }
-    };
-    let mut cursor: Option<Vec<u8>> = None;
-    loop {
-        let looked = desk.node.view(|tables, _| {
-            core_feed::suspensions(tables, tenant, cursor.as_deref(), ROWS_A_LOOK)
-        });
-        let (found, next) = looked.map_err(|error| unreadable(&error))?;
-        if !found.is_empty() && !out.send(part(found, None)).await? {
-            return Ok(());
-        }
-        cursor = next;
-        if cursor.is_none() {
-            break;
-        }
-    }
-    let mut after = Position::default();
+    let mut snapshot = core_feed::Snapshot::default();
     loop {
         let looked = desk.node.view(|tables, meta| {
-            let found = core_feed::entries(tables, tenant, after, ROWS_A_LOOK)?;
-            Ok((found, meta.position, meta.clock))
+            let part = snapshot.part(tables, meta, tenant, ROWS_A_LOOK)?;
+            Ok((part, meta.position, meta.clock))
         });
-        let (mut found, position, clock) = looked.map_err(|error| unreadable(&error))?;
-        let last = (found.len() < ROWS_A_LOOK).then(|| place(desk, position, clock));
-        after = found.last().map_or(after, |entry| entry.position);
-        found.retain(|entry| clock < entry.until);
-        if !out.send(part(found, last)).await? || last.is_some() {
+        let ((found, last), position, clock) = looked.map_err(|error| unreadable(&error))?;
+        if found.is_empty() && !last {
+            continue;
+        }
+        let events = found.iter().map(|entry| wire::event(cluster, entry)).collect();
+        let complete_at = last.then(|| wire::place(&place(desk, position, clock)));
+        let part = v1::SnapshotRevocationsResponse { events, complete_at };
+        if !out.send(part).await? || last {
             return Ok(());
         }
     }
@@ -209,11 +192,18 @@ impl Watcher {
             start = started(&mut incoming) => start?,
         };
         let Some(start) = start else { return Ok(()) };
+        let watching = desk.metrics.watching.clone();
         let mut watcher = Self::start(desk, &start, out).await?;
+        let _open = watching.open();
         tokio::select! {
             biased;
             _ = closing.wait_for(|closing| *closing) => Err(failures::shutting_down()),
-            ended = watcher.follow(incoming) => ended,
+            ended = watcher.follow(incoming) => {
+                if ended.as_ref().is_err_and(|failure| failure.reason == reason::SLOW_CONSUMER) {
+                    watching.cut_off();
+                }
+                ended
+            }
         }
     }
 
@@ -232,7 +222,8 @@ impl Watcher {
         }
         barrier(&desk, START_TIME).await?;
         known(&desk, &tenant)?;
-        let feed = desk.feeds.of(&desk.node, &tenant).map_err(|error| unreadable(&error))?;
+        let feed = desk.feeds.of(&desk.node, &tenant, &desk.metrics.watching);
+        let feed = feed.map_err(|error| unreadable(&error))?;
         let seen = desk.node.view(|_, meta| Ok((meta.position, meta.clock)));
         let (position, clock) = seen.map_err(|error| unreadable(&error))?;
         let at = from.map_or((position, clock), |from| (from.position, from.at));

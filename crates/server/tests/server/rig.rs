@@ -102,6 +102,12 @@ impl Rig {
         }
     }
 
+    /// Another connection.
+    pub async fn connect(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.addr));
+        endpoint.expect("a good address").connect().await.expect("a connection")
+    }
+
     pub async fn status(&self) -> admin::GetStatusResponse {
         let mut cluster = ClusterServiceClient::new(self.channel.clone());
         let status = cluster.get_status(soon(admin::GetStatusRequest {})).await;

@@ -1,16 +1,21 @@
 //! Who watches hears everything, once, in order, and knows how fresh it is.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use futures::stream::{self, StreamExt as _};
 use jeton_wire::Failure;
 use jeton_wire::pb::v1;
 use jeton_wire::pb::v1::watch_service_client::WatchServiceClient;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 use v1::watch_response::Response;
 
 use crate::rig::{PATIENCE, Rig, TENANT, name, soon};
+use crate::web::get;
 
 struct Watching {
     says: mpsc::Sender<v1::WatchRequest>,
@@ -19,7 +24,14 @@ struct Watching {
 }
 
 async fn try_watch(rig: &Rig, from: Option<v1::FeedPosition>) -> Result<Watching, Status> {
-    let mut client = WatchServiceClient::new(rig.channel.clone());
+    try_watch_over(rig.channel.clone(), from).await
+}
+
+async fn try_watch_over(
+    channel: Channel,
+    from: Option<v1::FeedPosition>,
+) -> Result<Watching, Status> {
+    let mut client = WatchServiceClient::new(channel);
     let (says, said) = mpsc::channel(64);
     let start = v1::WatchStart { tenant: TENANT.to_owned(), from };
     let start = v1::watch_request::Request::Start(start);
@@ -147,5 +159,110 @@ async fn a_server_that_stops_tells_its_watchers() {
     let failure = Failure::from(&ended.expect_err("told why"));
     assert_eq!(failure.reason, "SHUTTING_DOWN");
     drop(watching);
+    rig.stop().await;
+}
+
+/// Many revocations at once, with names as long as they may be.
+async fn cut_many(rig: &Rig, many: usize) -> Vec<u64> {
+    let cuts = (0..many).map(|number| async move {
+        let mut id = [7; 16];
+        id[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        let request = v1::RequestName { id: Bytes::copy_from_slice(&id), age_ms: 0 };
+        let cut = v1::RevokeWhereRequest {
+            tenant: TENANT.to_owned(),
+            request: Some(request),
+            subject: format!("{number:0>256}"),
+            client: format!("{number:0>256}"),
+            ..v1::RevokeWhereRequest::default()
+        };
+        let told = rig.revocations().revoke_where(soon(cut)).await.expect("told");
+        told.into_inner().position
+    });
+    let mut told: Vec<u64> = stream::iter(cuts).buffer_unordered(256).collect().await;
+    told.sort_unstable();
+    told
+}
+
+/// The value of a metric that has no labels.
+async fn metric(rig: &Rig, name: &str) -> u64 {
+    let page = get(rig.addr, "/metrics").await.body;
+    let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("there is no {name}")).parse().expect("a number")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_that_takes_nothing_is_cut_off_and_loses_nothing() {
+    let rig = Rig::start().await;
+    // A connection of its own, so that nobody else waits for the room that it takes up.
+    let channel = rig.connect().await;
+    let mut idle = try_watch_over(channel, None).await.expect("watching");
+    let place = idle.started.clone();
+    let mut eager = try_watch(&rig, None).await.expect("watching");
+    // Far more than what fits into buffers between it and the node.
+    let told = cut_many(&rig, 6_000).await;
+    for want in &told {
+        assert_eq!(position(&eager.event().await), *want, "others are not held up");
+    }
+    let until = Instant::now() + 2 * PATIENCE;
+    while metric(&rig, "jeton_watchers_cut_off_total").await == 0 {
+        assert!(Instant::now() < until, "it was never cut off");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(metric(&rig, "jeton_watchers").await, 1);
+    // What had been sent comes in order, without a gap; then it is told why that is all.
+    let mut heard = Vec::new();
+    let mut last = place;
+    let cut_off = loop {
+        match timeout(PATIENCE, idle.hears.message()).await.expect("in time") {
+            Ok(Some(message)) => match message.response {
+                Some(Response::Event(event)) => {
+                    heard.push(position(&event));
+                    last = event.at.expect("a place");
+                }
+                other => panic!("not an event: {other:?}"),
+            },
+            Ok(None) => panic!("it ended without a word"),
+            Err(status) => break Failure::from(&status),
+        }
+    };
+    assert_eq!(cut_off.reason, "SLOW_CONSUMER");
+    assert!(!heard.is_empty() && heard.len() < told.len(), "{} of {}", heard.len(), told.len());
+    assert_eq!(heard[..], told[..heard.len()]);
+    // And the rest, from the place that it heard last.
+    let mut again = try_watch(&rig, Some(last)).await.expect("known");
+    for want in &told[heard.len()..] {
+        assert_eq!(position(&again.event().await), *want);
+    }
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_watchers_hear_one_revocation_for_one_look() {
+    const WATCHERS: usize = 1_000;
+    let rig = Rig::start().await;
+    let mut watchers = Vec::new();
+    for _ in 0..10 {
+        let channel = rig.connect().await;
+        let hundred = (0..WATCHERS / 10).map(|_| try_watch_over(channel.clone(), None));
+        for watching in futures::future::join_all(hundred).await {
+            watchers.push(watching.expect("watching"));
+        }
+    }
+    assert_eq!(metric(&rig, "jeton_watchers").await, WATCHERS as u64);
+    let before = metric(&rig, "jeton_feed_reads_total").await;
+    let position_of = |event: v1::RevocationEvent| position(&event);
+    let want = cut(&rig, "alice", 20).await;
+    for watching in &mut watchers {
+        assert_eq!(position_of(watching.event().await), want);
+    }
+    // One look shows it to all of them. A second one comes if it fell in between.
+    let looks = metric(&rig, "jeton_feed_reads_total").await - before;
+    assert!((1..=2).contains(&looks), "{looks} looks at the rows");
+    drop(watchers);
+    let until = Instant::now() + PATIENCE;
+    while metric(&rig, "jeton_watchers").await > 0 {
+        assert!(Instant::now() < until, "watchers that have gone are still there");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     rig.stop().await;
 }
