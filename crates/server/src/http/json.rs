@@ -170,7 +170,7 @@ fn data_problem(error: &serde_json::Error) -> String {
     "a value is of the wrong type or out of range".to_owned()
 }
 
-fn to_json(message: &DynamicMessage) -> Result<Vec<u8>, Failure> {
+pub(super) fn to_json(message: &DynamicMessage) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     // What is 0 or empty is written, too: callers need not know proto3's defaults.
     let options = SerializeOptions::new().skip_default_fields(false);

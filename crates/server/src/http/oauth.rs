@@ -10,7 +10,7 @@
 
 mod clients;
 mod error;
-mod form;
+pub(super) mod form;
 mod introspect;
 mod revoke;
 

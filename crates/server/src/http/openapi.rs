@@ -162,6 +162,7 @@ fn fixed_paths() -> Map<String, Value> {
         "description": "This document.",
         "content": { "application/json": { "schema": { "type": "object" } } },
     } });
+    paths.insert(super::events::PATH.to_owned(), watched());
     paths.insert("/openapi.json".to_owned(), get("openapi", "This document.", this));
     for (name, done) in [
         ("revoke", json!({ "description": "Revoked, or never known." })),
@@ -177,6 +178,42 @@ fn fixed_paths() -> Map<String, Value> {
         );
     }
     paths
+}
+
+/// The watch, as server-sent events.
+fn watched() -> Value {
+    let parameter = |name: &str, place: &str, schema: Value, words: &str| {
+        let required = name == "tenant";
+        json!({
+            "name": name, "in": place, "required": required, "schema": schema,
+            "description": words,
+        })
+    };
+    let text = json!({ "type": "string" });
+    let parameters = [
+        parameter("tenant", "query", text.clone(), "Whose revocations."),
+        parameter(
+            "snapshot",
+            "query",
+            json!({ "type": "boolean", "default": false }),
+            "Begin with all that is in force, unless a place to go on from is given.",
+        ),
+        parameter("from", "query", text.clone(), "The id of the event that was heard last."),
+        parameter("Last-Event-ID", "header", text, "The same, as browsers send it; it wins."),
+    ];
+    json!({ "get": {
+        "operationId": "watch",
+        "description": "Revocations as they happen, as server-sent events: docs/reference/http.md.",
+        "parameters": parameters,
+        "responses": {
+            "200": {
+                "description": "Events: started, snapshot, revocation, complete, fresh, compacted, \
+                                end.",
+                "content": { "text/event-stream": { "schema": { "type": "string" } } },
+            },
+            "default": { "$ref": "#/components/responses/Problem" },
+        },
+    } })
 }
 
 /// RFC 7662 §2.2.

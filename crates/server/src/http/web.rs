@@ -14,7 +14,7 @@ use tonic::codegen::{BoxFuture, Service, http};
 use super::json::{self, Loopback};
 use super::oauth::{self, Clients};
 use super::problem::Problem;
-use super::{openapi, probes, services};
+use super::{events, openapi, probes, services};
 use crate::desk::Desk;
 
 /// What all requests share.
@@ -44,6 +44,7 @@ impl Web {
             .route("/readyz", get(probes::ready))
             .route("/metrics", get(probes::metrics))
             .route("/openapi.json", get(openapi::serve))
+            .route(events::PATH, get(events::watch))
             .route("/oauth2/revoke", post(oauth::revoke))
             .route("/oauth2/introspect", post(oauth::introspect))
             .route("/t/{tenant}/oauth2/revoke", post(oauth::revoke))

@@ -6,6 +6,7 @@ mod bad_callers;
 mod bad_starts;
 mod clusters;
 mod configuration;
+mod event_stream;
 mod hostile;
 mod json;
 mod late_calls;

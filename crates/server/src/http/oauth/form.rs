@@ -8,7 +8,7 @@ pub(super) const PARAMETERS_MAX: usize = 32;
 
 /// What is wrong with a form. Names nothing of what it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FormError {
+pub(in crate::http) enum FormError {
     /// A `%` without two hexadecimal digits behind it, or bytes that are no UTF-8.
     Encoding,
     /// A parameter is there twice.
@@ -19,10 +19,10 @@ pub(super) enum FormError {
 
 /// Names and values.
 #[derive(Default)]
-pub(super) struct Form(Vec<(Zeroizing<String>, Zeroizing<String>)>);
+pub(in crate::http) struct Form(Vec<(Zeroizing<String>, Zeroizing<String>)>);
 
 impl Form {
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, FormError> {
+    pub(in crate::http) fn parse(bytes: &[u8]) -> Result<Self, FormError> {
         let mut parameters: Vec<(Zeroizing<String>, Zeroizing<String>)> = Vec::new();
         for part in bytes.split(|b| *b == b'&').filter(|part| !part.is_empty()) {
             if parameters.len() == PARAMETERS_MAX {
@@ -43,8 +43,13 @@ impl Form {
         Ok(Self(parameters))
     }
 
+    /// The first parameter that is none of these.
+    pub(in crate::http) fn other_than(&self, known: &[&str]) -> Option<&str> {
+        self.0.iter().map(|(name, _)| name.as_str()).find(|name| !known.contains(name))
+    }
+
     /// A parameter's value. One without a value counts as left out (RFC 6749 §3.1).
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(in crate::http) fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(known, _)| known.as_str() == name);
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
