@@ -238,7 +238,10 @@ impl Snapshot {
 
 /// Subjects, clients and the tenant, as far as they are suspended: up to `rows_max` of them behind
 /// `after`, and the cursor to go on from.
-fn suspensions<T: ReadTables>(
+///
+/// # Errors
+/// [`TablesError`] if the store below failed.
+pub fn suspensions<T: ReadTables>(
     tables: &T,
     tenant: &TenantId,
     after: Option<&[u8]>,

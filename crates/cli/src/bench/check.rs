@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -81,15 +80,14 @@ pub async fn run(args: CheckArgs, format: Format) -> Result<Exit> {
     let resident = resident_bytes().zip(before).map(|(now, before)| now.saturating_sub(before));
 
     let bench = Bench {
-        view: Arc::new(view),
+        view,
         names: Names::new(args.entries as usize),
         seconds: Duration::from_secs(args.seconds),
         last,
     };
     let bytes = bench.view.bytes();
-    // The runtime keeps the view meanwhile.
-    let times = tokio::task::spawn_blocking(move || bench.measure());
-    let times = times.await.context("the benchmark panicked")??;
+    // Other threads of the runtime keep the view meanwhile.
+    let times = tokio::task::block_in_place(|| bench.measure())?;
     cluster.stop_all(Duration::from_secs(20)).await?;
     format.print(&CheckReport::of(&times, entries, bytes, resident, loaded))?;
     Ok(Exit::Ok)
@@ -161,7 +159,7 @@ fn coprime(mut one: usize, mut other: usize) -> bool {
 }
 
 struct Bench {
-    view: Arc<RevocationView>,
+    view: RevocationView,
     names: Names,
     seconds: Duration,
     /// Tokens are newer than every cut.

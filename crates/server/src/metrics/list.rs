@@ -95,7 +95,7 @@ metrics! {
     Gauge WATCHERS = "jeton_watchers", [], "watchers";
     /// Watchers that were cut off because they took nothing. They go on from their place.
     Counter WATCHERS_CUT_OFF = "jeton_watchers_cut_off_total", [], "watchers";
-    /// Looks at the rows of feeds. All watchers of a tenant share one, but for those who are behind.
+    /// Looks at the rows of feeds. The watchers of a tenant share one, but for who is behind.
     Counter FEED_READS = "jeton_feed_reads_total", [], "looks";
     /// Security events of the entries that this node applied, by kind. Every node counts every
     /// event: take the largest over the nodes, not the sum.

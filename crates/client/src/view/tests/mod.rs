@@ -209,7 +209,8 @@ fn both(viewer: &Viewer, node: &Replica, tokens: &[Token]) -> Vec<(AccessClaims,
     let clock = meta.clock;
     let alive = tokens.iter().filter(|it| it.made_at <= meta.position && clock < it.ends_at);
     let asked = alive.map(|Token { claims, .. }| {
-        let of_core = read::check_access(&node.tables, clock, &tenant(), &[claims.clone()]);
+        let of_core =
+            read::check_access(&node.tables, clock, &tenant(), std::slice::from_ref(claims));
         let Ok(of_view) = access::judge(marks, &claims.as_claims());
         (claims.clone(), of_core.unwrap().unwrap()[0], of_view)
     });
