@@ -5,7 +5,7 @@
 //!  request ─▶ Port ─┬─ content-type application/grpc… ─▶ Routes (gRPC)
 //!                   └─ else ─▶ Web ─┬─ /livez /readyz /metrics /openapi.json
 //!                                   ├─ /oauth2/…              ─▶ desk
-//!                                   ├─ /v1/WatchService/Watch ─▶ the same Routes, as an event stream
+//!                                   ├─ /v1/WatchService/Watch ─▶ the same Routes, as events
 //!                                   └─ /v1/{service}/{method} ─▶ the same Routes, in-process
 //! ```
 //!
