@@ -4,6 +4,7 @@
 
 #![allow(clippy::disallowed_methods)] // tests look at the nodes' files
 
+mod backups;
 mod crashes;
 mod families;
 mod flags;

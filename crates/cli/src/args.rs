@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
 use crate::{
-    bench, check, cluster, completions, config, demo, dev, duration, exit, family, lock, record,
-    revoke, server, session, suspend, tenant, token, watch,
+    backup, bench, check, cluster, completions, config, demo, dev, duration, exit, family, lock,
+    record, revoke, server, session, suspend, tenant, token, watch,
 };
 
 const EXAMPLES: &str = "\
@@ -72,6 +72,8 @@ pub enum Command {
     Lock(lock::LockArgs),
     /// Watch revocations as they happen, one line each, over failures of nodes.
     Watch(watch::WatchArgs),
+    /// Make backups, look at them, and make a new cluster of one.
+    Backup(backup::BackupArgs),
     /// Measure a cluster of real processes on this machine.
     Bench(bench::BenchArgs),
     /// The configuration of a node.
@@ -218,6 +220,9 @@ mod tests {
             "jeton record collect-expired job --before 1893456000000",
             "jeton record kind set device --misses 5 --misses-per-tenant 100",
             "jeton record kind list",
+            "jeton backup create --to monday.backup",
+            "jeton backup verify monday.backup",
+            "jeton backup restore monday.backup --data-dir d --proofs-live 5m",
             "jeton config default",
             "jeton completions bash",
             "jeton completions zsh",

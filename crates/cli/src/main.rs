@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod backup;
 mod bench;
 mod check;
 mod cluster;
@@ -74,6 +75,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Reauthenticate(args) => suspend::reauthenticate(args, format).await,
         Command::Lock(args) => lock::run(args, format).await,
         Command::Watch(args) => watch::run(args, format).await,
+        Command::Backup(args) => backup::run(args, format).await,
         Command::Bench(args) => bench::run(args, format).await,
         Command::Config(args) => config::run(&args),
         Command::Completions(args) => completions::run(&args),

@@ -367,12 +367,17 @@ impl<T: ReadTables> Facts for RowFacts<'_, T> {
     }
 
     fn cutoff_masks(&self) -> u16 {
-        self.tenant.cutoff_masks
+        // A restore is a cutoff of the whole tenant's.
+        let restored = self.tenant.restored.as_ref().is_some_and(|restored| !restored.kept);
+        self.tenant.cutoff_masks | u16::from(restored)
     }
 
     fn cutoff(&self, mask: u8, names: [Option<&str>; 4]) -> Result<Option<Mark>, TablesError> {
         let key = keys::cutoff(self.id, mask, names);
-        revocation::mark(self.tables, &key, RevocationCause::Cutoff, self.now)
+        let cut = revocation::mark(self.tables, &key, RevocationCause::Cutoff, self.now)?;
+        let restored = self.tenant.restored.as_ref().filter(|it| mask == 0 && !it.kept);
+        let restored = restored.map(|restored| Mark::from(&restored.by()));
+        Ok(cut.into_iter().chain(restored).max_by_key(|mark| mark.position))
     }
 
     fn reauthentication(&self, subject: &str) -> Result<Option<Mark>, TablesError> {

@@ -137,6 +137,10 @@ pub(crate) struct FeedRow {
 }
 
 impl FeedRow {
+    pub(crate) fn new(at: UnixMs, until: UnixMs, changes: Vec<Change>) -> Self {
+        Self { at, until, changes }
+    }
+
     pub(crate) fn ends_at(&self) -> UnixMs {
         self.until.max(self.at.plus(limits::FEED_KEPT))
     }

@@ -24,6 +24,7 @@
 
 pub mod access;
 mod admission;
+pub mod backup;
 pub mod codec;
 pub mod command;
 mod denial;

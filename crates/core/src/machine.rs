@@ -173,6 +173,11 @@ fn mutate<T: Tables, R: Replies>(
         return Ok(turn.reply(Err(Refusal::invalid("tenant", "missing: name one"))));
     };
     let tenant = turn.tenant(id)?;
+    // What was answered before a restore is not remembered: it can't be judged once more.
+    let restored = tenant.as_ref().and_then(|tenant| tenant.restored.as_ref());
+    if restored.is_some_and(|restored| turn.now.minus(name.age) < restored.at) {
+        return Ok(turn.reply(Err(Refusal::StaleRequest)));
+    }
     match (&command.operation, &tenant) {
         // These two are remembered by the family's own row.
         (Operation::Rotate(wish), Some(tenant)) => {
@@ -249,7 +254,7 @@ fn perform<T: Tables, R: Replies>(
         Operation::DeleteRecords(wish) => record::delete::cut(turn, id, wish),
         Operation::CollectExpired(wish) => record::collect::collect(turn, id, tenant, wish),
         Operation::Consume(wish) => record::consume::consume(turn, id, tenant, wish),
-        Operation::SeenOnce(wish) => record::seen::seen_once(turn, id, wish),
+        Operation::SeenOnce(wish) => record::seen::seen_once(turn, id, tenant, wish),
         Operation::Transact(wish) => transact::transact(turn, id, tenant, name, wish),
         Operation::CreateTenant(_)
         | Operation::Rotate(_)

@@ -44,6 +44,8 @@ pub(crate) struct Roots<'a> {
     /// When the user's credentials were checked, as a position, if the thing knows: what
     /// re-authentication compares with.
     pub(crate) authenticated_at: Option<Position>,
+    /// Whether a restore from a backup cuts it: families and sessions, not records.
+    pub(crate) cut_by_restore: bool,
 }
 
 /// The first of two causes. Deaths come before suspensions, which end; else the clock orders as
@@ -63,6 +65,10 @@ pub(crate) fn dead_by(
     now: UnixMs,
 ) -> Result<Option<RevokedBy>, TablesError> {
     let mut dead = revocation::cut_by(tables, id, tenant, roots, now)?;
+    let restored = tenant.restored.as_ref().filter(|_| roots.cut_by_restore);
+    if let Some(restored) = restored.filter(|restored| restored.cuts(roots.origin)) {
+        dead = first(dead, Some(restored.by()));
+    }
     if let Some(session) = roots.session {
         let ended = session::ended(tables, id, tenant, session, roots.created, now)?;
         dead = first(dead, ended);

@@ -10,11 +10,11 @@ use crate::codec::{decode_row, encode};
 use crate::command::{
     CreateTenant, KeyMaterial, MarkKeyCompromised, RotateTenantKey, SetTenant, TenantSettings,
 };
-use crate::ids::{Kid, TenantId, UnixMs};
+use crate::ids::{Kid, Position, RecordKind, TenantId, UnixMs};
 use crate::keys;
 use crate::limits;
 use crate::mac::TenantKeys;
-use crate::reply::{Done, EventKind, Refusal, Replies, TenantView};
+use crate::reply::{Done, EventKind, Refusal, Replies, RevocationCause, RevokedBy, TenantView};
 use crate::tables::{ReadTables, Tables, TablesError};
 use crate::turn::Turn;
 
@@ -39,6 +39,44 @@ pub(crate) struct Tenant {
     /// Which kinds of roots were ever suspended, as bits: see `suspension`.
     pub(crate) suspensions: u8,
     pub(crate) created_at: UnixMs,
+    /// The newest restore from a backup, if there was one.
+    pub(crate) restored: Option<Restored>,
+}
+
+/// What a restore from a backup left behind in a tenant: see [`crate::backup`].
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Restored {
+    /// Everything that came out of the backup is older.
+    pub(crate) position: Position,
+    pub(crate) at: UnixMs,
+    /// The operator has accepted that what was revoked or consumed behind the backup lives again.
+    pub(crate) kept: bool,
+    /// A proof that ends by then may have been seen before the restore.
+    pub(crate) proofs_until: UnixMs,
+    /// Kinds of records that are consumed; `None`: all are taken for such.
+    pub(crate) one_time: Option<Vec<RecordKind>>,
+}
+
+impl Restored {
+    /// Whether something as old as this came from the backup, and may have ended behind it.
+    pub(crate) fn cuts(&self, origin: Position) -> bool {
+        !self.kept && origin < self.position
+    }
+
+    /// What killed it then.
+    pub(crate) fn by(&self) -> RevokedBy {
+        RevokedBy {
+            cause: RevocationCause::Cutoff,
+            position: self.position,
+            at: self.at,
+            reason: Some("restored from a backup".into()),
+        }
+    }
+
+    /// Whether records of a kind are consumed.
+    pub(crate) fn is_one_time(&self, kind: &RecordKind) -> bool {
+        self.one_time.as_ref().is_none_or(|kinds| kinds.contains(kind))
+    }
 }
 
 /// A tenant's keys, newest last.
@@ -91,6 +129,11 @@ pub(crate) fn tenant_keys(
     Ok(Some(TenantKeys::new(id.clone(), current, keys)))
 }
 
+/// Whether this is the row of a tenant's keys.
+pub(crate) fn check_keys(row: &[u8]) -> Result<(), TablesError> {
+    decode_row::<KeysRow>(row).map(drop)
+}
+
 /// Writes a tenant's row, and forgets its decoded form.
 pub(crate) fn store<T: Tables, R: Replies>(
     turn: &mut Turn<'_, T, R>,
@@ -128,6 +171,7 @@ pub(crate) fn create<T: Tables, R: Replies>(
         reauthentications: false,
         suspensions: 0,
         created_at: turn.now,
+        restored: None,
     };
     let first = KeyRow { kid: FIRST_KID, material: wish.key.clone(), retired_at: None };
     store(turn, id, &tenant)?;

@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod backup;
 mod batcher;
 pub mod bootstrap;
 mod clock;
@@ -29,6 +30,7 @@ mod leases;
 mod log_store;
 mod members;
 mod node;
+pub mod offline;
 pub mod peer;
 mod peer_seam;
 mod reads;
@@ -44,6 +46,7 @@ mod types;
 mod upkeep;
 mod worker;
 
+pub use backup::Backup;
 pub use clock::{Clock, SystemClock};
 pub use config::{NodeConfig, Seams};
 pub use errors::{MembersError, ProposeError, ReadError, StartError};

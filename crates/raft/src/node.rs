@@ -20,6 +20,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::backup::Backup;
 use crate::bootstrap::Lobby;
 use crate::config::{NodeConfig, Seams};
 use crate::engine::Engine;
@@ -321,6 +322,16 @@ impl Node {
     pub async fn rebase(&self) -> std::io::Result<()> {
         let engine = Arc::clone(&self.inner.engine);
         let work = async move { engine.rebase().await };
+        self.on_runtime(work).await.unwrap_or_else(|| Err(stopping()))
+    }
+
+    /// Makes a backup of what is applied here.
+    ///
+    /// # Errors
+    /// What the disk says; or too much changed meanwhile, and it is worth another try.
+    pub async fn backup(&self) -> std::io::Result<Backup> {
+        let engine = Arc::clone(&self.inner.engine);
+        let work = async move { engine.backup().await };
         self.on_runtime(work).await.unwrap_or_else(|| Err(stopping()))
     }
 

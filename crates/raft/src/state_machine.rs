@@ -89,6 +89,18 @@ impl MarkerForm {
         marker.map_or_else(|| Ok(Self::default()), |marker| Self::decode(&marker.opaque))
     }
 
+    /// That of a state that was restored from a backup, and the digest of its rows.
+    pub(crate) fn restored(meta: Meta, at: LogId, membership: &Membership) -> (u128, Self) {
+        let (rows, at) = (meta.rows, Some(parts(&at)));
+        let membership = encode_membership(membership);
+        (rows, Self { meta, applied: at, membership_at: at, membership, leased_in: None })
+    }
+
+    /// Its bytes.
+    pub(crate) fn encode(&self) -> Bytes {
+        codec::encode(self).into()
+    }
+
     /// The machine's counters.
     #[must_use]
     pub fn meta(&self) -> &Meta {

@@ -20,6 +20,7 @@ use futures::Stream;
 use jeton_core::ids::UnixMs;
 use jeton_raft::{Clock, Health as NodeHealth, Node, NodeConfig, Seams, Starting, SystemClock};
 use jeton_wire::decode::DEADLINE_MS_MAX;
+use jeton_wire::pb::admin_v1::backup_service_server::BackupServiceServer;
 use jeton_wire::pb::admin_v1::cluster_service_server::ClusterServiceServer;
 use jeton_wire::pb::admin_v1::tenant_service_server::TenantServiceServer;
 use jeton_wire::pb::v1::lock_service_server::LockServiceServer;
@@ -49,6 +50,7 @@ use crate::health;
 use crate::http::{Clients, Loopback, Port, Shared, Web};
 use crate::metrics::Metrics;
 use crate::routes::Routes;
+use crate::service::backup::Backups;
 use crate::service::cluster::Cluster;
 use crate::service::locks::Locks;
 use crate::service::pipeline::Pipelines;
@@ -263,6 +265,7 @@ fn port<H: Health>(
 ) -> Port<H> {
     let bytes_max = config.message_bytes_max;
     let watches = Watches { desk: desk.clone(), closing: closing.clone() };
+    let backups = Backups { desk: desk.clone(), closing: closing.clone() };
     let pipelines =
         Pipelines { desk: desk.clone(), outstanding_max: config.pipeline_outstanding_max, closing };
     let tokens = TokenServiceServer::new(Tokens(desk.clone()));
@@ -285,6 +288,7 @@ fn port<H: Health>(
         pipelines: pipelines.max_decoding_message_size(bytes_max),
         cluster: ClusterServiceServer::new(Cluster { desk: desk.clone(), started }),
         tenants: tenants.max_decoding_message_size(bytes_max),
+        backups: BackupServiceServer::new(backups),
     };
     let web = Web::new(Shared {
         desk: desk.clone(),

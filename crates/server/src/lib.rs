@@ -28,6 +28,7 @@ mod listing;
 mod locks;
 pub mod logging;
 pub mod metrics;
+pub mod offline;
 mod outbox;
 mod reads;
 mod records;

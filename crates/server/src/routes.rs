@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
+use jeton_wire::pb::admin_v1::backup_service_server::BackupServiceServer;
 use jeton_wire::pb::admin_v1::cluster_service_server::ClusterServiceServer;
 use jeton_wire::pb::admin_v1::tenant_service_server::TenantServiceServer;
 use jeton_wire::pb::v1::lock_service_server::LockServiceServer;
@@ -20,6 +21,7 @@ use tonic::server::NamedService;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
 use crate::deadline;
+use crate::service::backup::Backups;
 use crate::service::cluster::Cluster;
 use crate::service::locks::Locks;
 use crate::service::pipeline::Pipelines;
@@ -44,6 +46,7 @@ pub(crate) struct Routes<H> {
     pub(crate) watches: WatchServiceServer<Watches>,
     pub(crate) cluster: ClusterServiceServer<Cluster>,
     pub(crate) tenants: TenantServiceServer<Tenants>,
+    pub(crate) backups: BackupServiceServer<Backups>,
 }
 
 // Not derived: a health service need not be cloned for it.
@@ -61,6 +64,7 @@ impl<H> Clone for Routes<H> {
             watches: self.watches.clone(),
             cluster: self.cluster.clone(),
             tenants: self.tenants.clone(),
+            backups: self.backups.clone(),
         }
     }
 }
@@ -90,6 +94,7 @@ impl<H: Health> Routes<H> {
             Some(WatchServiceServer::<Watches>::NAME) => self.watches.clone().call(request),
             Some(TenantServiceServer::<Tenants>::NAME) => self.tenants.clone().call(request),
             Some(ClusterServiceServer::<Cluster>::NAME) => self.cluster.clone().call(request),
+            Some(BackupServiceServer::<Backups>::NAME) => self.backups.clone().call(request),
             Some(HealthServer::<H>::NAME) => self.health.clone().call(request),
             _ => Box::pin(async {
                 let words = "there is no such service here; see the .proto files of this version";

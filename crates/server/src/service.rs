@@ -1,5 +1,6 @@
 //! The gRPC services. Each method is dull: check, ask the desk or the node, answer.
 
+pub(crate) mod backup;
 pub(crate) mod cluster;
 pub(crate) mod locks;
 pub(crate) mod pipeline;

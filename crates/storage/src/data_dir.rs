@@ -3,6 +3,7 @@
 //! ```text
 //! <data>/LOCK    locked while a process uses the directory
 //! <data>/STAMP   {magic, format version, cluster id, node id, incarnation, checksum}
+//! <data>/RESTORE only while it is made from a backup: written first, removed last
 //! <data>/INIT    only where `cluster init` was called: see [`crate::init_plan`]
 //! <data>/…       the log, the state: theirs, made after the stamp
 //! ```
@@ -36,6 +37,8 @@ use crate::init_plan::INIT;
 
 const LOCK: &str = "LOCK";
 const STAMP: &str = "STAMP";
+/// There while the directory is made from a backup.
+const RESTORE: &str = "RESTORE";
 /// May be there although nobody has used the directory yet.
 const NOT_COUNTED: [&str; 5] = [LOCK, "STAMP.tmp", INIT, "INIT.tmp", "lost+found"];
 
@@ -156,6 +159,22 @@ pub enum DataDirError {
         /// One of the files in it.
         example: String,
     },
+    /// A restore from a backup was not finished.
+    #[error(
+        "{} holds an unfinished restore from a backup (it has a file RESTORE): empty the directory \
+         and restore again",
+        dir.display()
+    )]
+    HalfRestored {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A backup is restored into an empty directory only.
+    #[error("{} belongs to a node already: restore into an empty directory", dir.display())]
+    NotEmpty {
+        /// The directory.
+        dir: PathBuf,
+    },
     /// The stamp is there but its bytes are wrong.
     #[error(
         "{}: {why}; the disk may be failing: restore the file from a copy of this very directory, \
@@ -272,6 +291,29 @@ impl DataDir {
         }
     }
 
+    /// Says, durably, that it is being made from a backup: until [`DataDir::end_restore`] nobody
+    /// opens it. It must belong to nobody.
+    ///
+    /// # Errors
+    /// [`DataDirError::NotEmpty`] and [`DataDirError::Io`].
+    pub fn begin_restore(&self) -> Result<(), DataDirError> {
+        if self.stamped().is_some() {
+            return Err(DataDirError::NotEmpty { dir: self.path.clone() });
+        }
+        let file = self.path.join(RESTORE);
+        disk::replace(self.disk.as_ref(), &file, b"unfinished").map_err(io_error("write", &file))
+    }
+
+    /// Says, durably, that it is whole.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn end_restore(&self) -> Result<(), DataDirError> {
+        let file = self.path.join(RESTORE);
+        self.disk.remove(&file).map_err(io_error("remove", &file))?;
+        self.disk.sync_dir(&self.path).map_err(io_error("sync", &self.path))
+    }
+
     fn write(&self, stamp: Stamp) -> Result<(), DataDirError> {
         let file = self.path.join(STAMP);
         disk::replace(self.disk.as_ref(), &file, &encode(stamp)).map_err(io_error("write", &file))
@@ -305,6 +347,9 @@ fn check(dir: &Path, stamp: Stamp, expect: Expect) -> Result<(), DataDirError> {
 
 fn refuse_foreign(disk: &dyn Disk, dir: &Path) -> Result<(), DataDirError> {
     let names = disk.list(dir).map_err(io_error("list", dir))?;
+    if names.iter().any(|name| name == RESTORE) {
+        return Err(DataDirError::HalfRestored { dir: dir.to_owned() });
+    }
     if names.iter().any(|name| name == STAMP) {
         return Ok(());
     }

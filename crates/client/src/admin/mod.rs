@@ -11,6 +11,7 @@
 //! members have no name: they are repeated only while they certainly did not happen; otherwise the
 //! error says that the outcome is unknown, and the status shows what became of it.
 
+mod backup;
 mod settings;
 mod status;
 
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
+pub use backup::BackupStream;
 pub use settings::SettingsChange;
 pub use status::{ClusterStatus, Member, NodeState};
 

@@ -141,6 +141,7 @@ impl FamilyRow {
             origin: self.origin,
             created: self.created,
             authenticated_at: self.authenticated_at,
+            cut_by_restore: true,
         }
     }
 

@@ -49,6 +49,8 @@ pub(crate) struct Loaded {
     suspended: Option<RevokedBy>,
     /// Whether there is nothing left of it to know.
     forgotten: bool,
+    /// Whether it came from a backup, and may have been consumed since.
+    uncertain: bool,
 }
 
 impl Loaded {
@@ -75,7 +77,8 @@ impl Loaded {
 
     /// The row, if it can be consumed but for its expiry.
     pub(crate) fn unspent(&self) -> Option<&RecordRow> {
-        let there = !self.gone && !self.forgotten && self.suspended.is_none();
+        let certain = !self.gone && !self.forgotten && !self.uncertain;
+        let there = certain && self.suspended.is_none();
         Some(&self.row).filter(|row| there && row.consumed_at.is_none())
     }
 }
@@ -95,8 +98,13 @@ pub(crate) fn load(
     let forgotten = row.forgotten_at().is_some_and(|at| now >= at);
     let by = killed_by(tables, id, tenant, &row, now)?;
     let dead = by.as_ref().is_some_and(RevokedBy::is_for_ever);
-    let gone = dead || row.deleted || delete::is_cut(tables, id, kind, &row.index)?;
-    Ok(Some(Loaded { bytes, row, gone, suspended: by.filter(|_| !dead), forgotten }))
+    let uncertain = |position| tenant.restored.as_ref().is_some_and(|it| it.cuts(position));
+    let one_time = || tenant.restored.as_ref().is_some_and(|it| it.is_one_time(kind));
+    let emptied = row.consumed_at.is_none() && uncertain(row.created) && one_time();
+    let gone = dead || emptied || row.deleted || delete::is_cut(tables, id, kind, &row.index)?;
+    let uncertain = uncertain(row.rooted);
+    let suspended = by.filter(|_| !dead);
+    Ok(Some(Loaded { bytes, row, gone, suspended, forgotten, uncertain }))
 }
 
 /// What killed or suspends a root of a record, if something does.

@@ -78,6 +78,7 @@ impl RecordRow {
             origin: self.origin,
             created: self.rooted,
             authenticated_at: self.authenticated_at,
+            cut_by_restore: false,
         }
     }
 

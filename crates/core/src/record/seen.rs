@@ -11,6 +11,7 @@ use crate::keys;
 use crate::limits;
 use crate::reply::{Done, Refusal, Replies};
 use crate::tables::{Tables, TablesError};
+use crate::tenant::Tenant;
 use crate::turn::Turn;
 
 /// A proof that was shown, until it ends by itself.
@@ -22,6 +23,7 @@ pub(crate) struct Seen {
 pub(crate) fn seen_once<T: Tables, R: Replies>(
     turn: &mut Turn<'_, T, R>,
     id: &TenantId,
+    tenant: &Tenant,
     wish: &SeenOnce,
 ) -> Result<Result<Done, Refusal>, TablesError> {
     let expires_at = wish.expires_at;
@@ -41,5 +43,8 @@ pub(crate) fn seen_once<T: Tables, R: Replies>(
         expiry::schedule_new(turn, &key, old.as_ref(), expires_at);
         turn.put(key, old.as_ref(), encode(&Seen { expires_at }));
     }
-    Ok(if turn.now < known { Err(Refusal::Replay) } else { Ok(Done::Fresh) })
+    // It may have been shown between a backup and the restore from it.
+    let restored = tenant.restored.as_ref().filter(|restored| !restored.kept);
+    let uncertain = restored.is_some_and(|restored| expires_at <= restored.proofs_until);
+    Ok(if uncertain || turn.now < known { Err(Refusal::Replay) } else { Ok(Done::Fresh) })
 }

@@ -59,6 +59,7 @@ impl SessionRow {
             origin: self.authenticated_at,
             created: self.created,
             authenticated_at: Some(self.authenticated_at),
+            cut_by_restore: true,
         }
     }
 

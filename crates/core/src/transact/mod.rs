@@ -134,7 +134,7 @@ fn perform<T: Tables, R: Replies>(
         Part::DeleteRecord(wish) => record::delete::delete(turn, id, tenant, wish)?,
         Part::DeleteRecords(wish) => record::delete::cut(turn, id, wish)?,
         Part::Consume(wish) => record::consume::consume(turn, id, tenant, wish)?,
-        Part::SeenOnce(wish) => record::seen::seen_once(turn, id, wish)?,
+        Part::SeenOnce(wish) => record::seen::seen_once(turn, id, tenant, wish)?,
         Part::CreateFamily(wish) => create::create(turn, id, tenant, wish)?,
         Part::Rotate(wish) => return rotate::rotate(turn, id, tenant, name, wish),
         Part::Touch(wish) => touch::touch(turn, id, tenant, name, wish)?,

@@ -48,6 +48,7 @@
 //! Rebuilding damaged rows is the same from the second step on, with the newest base that can be
 //! read whole, and with the redo if that builds on it.
 
+mod backup;
 mod base;
 mod changes;
 mod checkpoint;
@@ -75,6 +76,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
+pub use backup::{BackupReader, Strip, base_of_backup, publish_backup, write_backup};
 pub use base::{BaseInfo, BaseReader};
 pub use changes::Changes;
 pub use checkpointer::Checkpointer;

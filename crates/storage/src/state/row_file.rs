@@ -51,6 +51,8 @@ pub(super) enum Kind {
     Redo,
     /// A whole state.
     Base,
+    /// What of a whole state may leave the cluster.
+    Backup,
 }
 
 impl Kind {
@@ -58,6 +60,7 @@ impl Kind {
         match self {
             Self::Redo => *b"jetonred",
             Self::Base => *b"jetonbas",
+            Self::Backup => *b"jetonbak",
         }
     }
 }
@@ -191,7 +194,7 @@ impl<'d> Writer<'d> {
     fn frame(&mut self, kind: u8, payload: &[u8]) -> Result<(), StateError> {
         let squeezed = match (self.kind, kind) {
             // Level 1 with valid parameters into a growing vector fails only without memory.
-            (Kind::Base, ROWS) => Some(
+            (Kind::Base | Kind::Backup, ROWS) => Some(
                 zstd::bulk::compress(payload, ZSTD_LEVEL)
                     .map_err(disk_error("compress", &self.tmp))?,
             ),
@@ -331,8 +334,8 @@ impl Reader {
             if self.last.as_ref().is_some_and(|last| *last >= row.0) {
                 return Err(self.damaged("its rows are out of order"));
             }
-            if self.kind == Kind::Base && row.1.is_none() {
-                return Err(self.damaged("a base removes no rows"));
+            if self.kind != Kind::Redo && row.1.is_none() {
+                return Err(self.damaged("a whole state removes no rows"));
             }
             self.last = Some(row.0.clone());
             self.rows += 1;
@@ -388,7 +391,10 @@ impl Reader {
     }
 
     fn damaged(&self, why: &str) -> StateError {
-        StateError::Damaged { path: self.path.clone(), why: why.to_owned() }
+        StateError::Damaged {
+            path: self.path.clone(),
+            why: format!("{why} (before byte {} of {})", self.at, self.len),
+        }
     }
 }
 

@@ -1,0 +1,8 @@
+//! What is done without a node that runs: backups are looked at, and restored.
+//!
+//! The work is the consensus crate's, which knows what a node's directory holds; this is its door
+//! for programs that know the server only.
+
+pub use jeton_raft::offline::{
+    Incoming, OfflineError, Restore, Restored, Verified, restore, verify,
+};
