@@ -182,14 +182,9 @@ async fn nothing_that_ended_behind_the_backup_comes_alive() -> Result<()> {
     load.go_on(100).await?;
     println!("{made}");
     // None is overwritten.
-    let again = jeton(&[
-        "backup",
-        "create",
-        "--to",
-        text(&backup),
-        "--endpoint",
-        &world.cluster.endpoints()[0],
-    ]);
+    let endpoints = world.cluster.endpoints();
+    let again = ["backup", "create", "--to", text(&backup), "--endpoint", &endpoints[0]];
+    let again = jeton(&again);
     ensure!(again.await?.status.code() == Some(2), "a backup was overwritten");
     let looked = json(&["backup", "verify", text(&backup)]).await?;
     ensure!(looked["result"] == "WHOLE" && looked["digest"] == made["digest"], "{looked}");

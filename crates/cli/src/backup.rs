@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use jeton_core::ids::{DurationMs, TenantId};
-use jeton_server::offline::{self, Incoming, OfflineError, Restore, Verified};
+use jeton_server::offline::{self, Incoming, Restore, Verified};
 use serde::Serialize;
 
 use crate::args::{Connection, default_endpoint};
@@ -98,12 +98,7 @@ fn default_peer() -> String {
 pub async fn run(args: BackupArgs, format: Format) -> anyhow::Result<Exit> {
     let report = match args.command {
         BackupCommand::Create { to } => {
-            let mut incoming = match Incoming::create(&to) {
-                Err(error @ OfflineError::Exists(_)) => {
-                    return Err(Usage::error(error.to_string()));
-                }
-                other => other?,
-            };
+            let mut incoming = Incoming::create(&to)?;
             let admin = connect::client(&args.connection).await?.admin();
             eprintln!("a node makes the backup");
             let silence = args.connection.timeout.max(Duration::from_secs(30));
@@ -119,10 +114,7 @@ pub async fn run(args: BackupArgs, format: Format) -> anyhow::Result<Exit> {
             eprintln!("{} bytes are here: reading them again", incoming.bytes());
             BackupReport::of("CREATED", &incoming.finish()?)
         }
-        BackupCommand::Verify { file } => match offline::verify(&file) {
-            Ok(verified) => BackupReport::of("WHOLE", &verified),
-            Err(error) => return refused(error),
-        },
+        BackupCommand::Verify { file } => BackupReport::of("WHOLE", &offline::verify(&file)?),
         BackupCommand::Restore {
             file,
             data_dir,
@@ -140,28 +132,17 @@ pub async fn run(args: BackupArgs, format: Format) -> anyhow::Result<Exit> {
                 proofs_live: DurationMs(live),
             };
             eprintln!("reading all of {}", file.display());
-            match offline::restore(&file, &wish) {
-                Ok(restored) => BackupReport {
-                    new_cluster: Some(restored.cluster.to_string()),
-                    new_node_id: Some(restored.node),
-                    restored_at_position: Some(restored.position.to_string()),
-                    ..BackupReport::of("RESTORED", &restored.backup)
-                },
-                Err(error) => return refused(error),
+            let restored = offline::restore(&file, &wish)?;
+            BackupReport {
+                new_cluster: Some(restored.cluster.to_string()),
+                new_node_id: Some(restored.node),
+                restored_at_position: Some(restored.position.to_string()),
+                ..BackupReport::of("RESTORED", &restored.backup)
             }
         }
     };
     format.print(&report)?;
     Ok(Exit::Ok)
-}
-
-/// A verdict over the file is an answer; anything else went wrong here.
-fn refused(error: OfflineError) -> anyhow::Result<Exit> {
-    if error.is_verdict() {
-        eprintln!("refused: {:#}", anyhow::Error::new(error));
-        return Ok(Exit::Refused);
-    }
-    Err(error.into())
 }
 
 fn kept(keep: &[String]) -> anyhow::Result<BTreeSet<TenantId>> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use jeton_client::Error;
+use jeton_server::offline::OfflineError;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,11 @@ impl Exit {
     pub fn of(error: &anyhow::Error) -> Self {
         if error.downcast_ref::<Usage>().is_some() {
             return Self::Usage;
+        }
+        match error.downcast_ref::<OfflineError>() {
+            Some(OfflineError::Exists(_)) => return Self::Usage,
+            Some(verdict) if verdict.is_verdict() => return Self::Refused,
+            _ => {}
         }
         error.downcast_ref::<Error>().map_or(Self::Failed, |error| match error {
             error if error.outcome_unknown() => Self::Unknown,

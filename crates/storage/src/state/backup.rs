@@ -80,7 +80,10 @@ pub fn write_backup(
     header: &dyn Fn(&Marker, u64) -> Result<Bytes, StateError>,
 ) -> Result<(Arc<dyn DiskFile>, u64), StateError> {
     let (mut digest, mut rows) = (0_u128, 0_u64);
-    let marker = each(disk, base, strip, &mut |key, value| {
+    // Both are opened before anything takes time: a newer base may remove this one's name.
+    let (first, second) = (BaseReader::open(disk, base)?, BaseReader::open(disk, base)?);
+    let marker = first.marker().clone();
+    each(first, base, strip, &mut |key, value| {
         digest = digest.wrapping_add(row_digest(key, value));
         rows += 1;
         Ok(())
@@ -89,7 +92,7 @@ pub fn write_backup(
     let head =
         Head { marker: Marker { index: marker.index, rows: digest, opaque }, previous: None };
     let mut writer = Writer::create(disk, path, Kind::Backup, &head)?;
-    let written = each(disk, base, strip, &mut |key, value| writer.push(key, Some(value)));
+    let written = each(second, base, strip, &mut |key, value| writer.push(key, Some(value)));
     if let Err(error) = written {
         writer.abandon()?;
         return Err(error);
@@ -102,12 +105,11 @@ pub fn write_backup(
 
 /// Every row that is left of a base.
 fn each(
-    disk: &dyn Disk,
+    mut reader: BaseReader,
     base: &Path,
     strip: Strip<'_>,
     take: &mut dyn FnMut(&Bytes, &Bytes) -> Result<(), StateError>,
-) -> Result<Marker, StateError> {
-    let mut reader = BaseReader::open(disk, base)?;
+) -> Result<(), StateError> {
     while let Some(page) = reader.next_rows()? {
         for (key, value) in &page {
             let stripped = strip(key, value).map_err(|error| StateError::Damaged {
@@ -119,7 +121,7 @@ fn each(
             }
         }
     }
-    Ok(reader.marker().clone())
+    Ok(())
 }
 
 /// Writes the rows of a backup into a base file at `path`, under a marker of the caller's.
