@@ -9,15 +9,51 @@ mod world;
 
 use std::sync::Arc;
 
+use jeton_core::backup::{self, Header, Plan, Survey};
 use jeton_core::codec;
 use jeton_core::command::*;
 use jeton_core::ids::*;
 use jeton_core::machine::Machine;
 use jeton_core::reply::*;
-use jeton_core::tables::MemTables;
+use jeton_core::tables::{MemTables, Tables as _};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use world::{Answers, Step, World, lock_steps, record_steps, steps};
+
+fn restored_goes_on(world: &World, keep: bool) {
+    let (mut survey, mut tables) = (Survey::default(), MemTables::new());
+    for (key, value) in world.tables.rows() {
+        let Some(value) = backup::strip(key, value).unwrap() else { continue };
+        assert_eq!(backup::strip(key, &value).unwrap().as_ref(), Some(&value), "it is left alone");
+        survey.add(key, &value).unwrap();
+        tables.put(key.to_vec(), value.to_vec());
+    }
+    assert!(!survey.kinds.contains_key("other"), "every kind has a name: {:?}", survey.kinds);
+    let meta = world.machine.meta().clone();
+    let (cluster, now) = (ClusterId([1; 16]), meta.clock);
+    let release = String::new();
+    let header = Header { cluster, node: 1, meta, made_at: now, rows: survey.rows, release };
+    let keep = survey.tenants.iter().filter(|_| keep).cloned().collect();
+    let (base, index) = (1 << 50, LogIndex(2));
+    let plan = Plan { base, index, now, proofs_until: now, keep };
+    let meta = backup::restore(&mut tables, &header, &survey, &plan).unwrap();
+    assert_eq!(world::digest(&tables), meta.rows, "the digest follows");
+    let mut machine = Machine::restore(&meta);
+    let stamp = UnixMs(now.0 + 3_000 * 86_400_000);
+    for index in 3.. {
+        let operation = Operation::Sweep(Sweep { rows_max: 1_000 });
+        let command = Arc::new(Command { tenant: None, request: None, operation });
+        let lease_advance = DurationMs(1);
+        let entry = Entry { stamp, lease_advance, commands: vec![command] };
+        let mut answers = Answers::default();
+        machine.apply(&mut tables, LogIndex(index), &entry, &mut answers).unwrap();
+        assert_eq!(world::digest(&tables), machine.meta().rows);
+        match &answers.replies[0].outcome {
+            Ok(Done::Swept { more: true, .. }) => assert!(index < 1_000, "it comes to an end"),
+            other => return assert!(other.is_ok(), "{other:?}"),
+        }
+    }
+}
 
 /// Few cases by default: `PROPTEST_CASES` asks for more.
 fn config() -> ProptestConfig {
@@ -59,6 +95,22 @@ proptest! {
         for step in &steps {
             world.step(step);
         }
+    }
+
+    /// Every row can be backed up and read back, nothing of it could be handed out again, and what
+    /// is restored goes on: to its last sweep.
+    #[test]
+    fn every_history_can_be_backed_up_and_restored(
+        steps in steps(60),
+        records in record_steps(40),
+        locks in lock_steps(40),
+        keep in any::<bool>(),
+    ) {
+        let mut world = World::default();
+        for step in steps.iter().chain(&records).chain(&locks) {
+            world.step(step);
+        }
+        restored_goes_on(&world, keep);
     }
 
     /// The sweep reclaims records, and nobody can tell.
