@@ -181,6 +181,8 @@ async fn nothing_that_ended_behind_the_backup_comes_alive() -> Result<()> {
     let made = back_up(&world.cluster.endpoints()[follower], &backup).await?;
     load.go_on(100).await?;
     println!("{made}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&backup)?.permissions());
+    ensure!(mode & 0o077 == 0, "others can read it: {mode:o}");
     // None is overwritten.
     let endpoints = world.cluster.endpoints();
     let again = ["backup", "create", "--to", text(&backup), "--endpoint", &endpoints[0]];

@@ -1,6 +1,8 @@
 //! A state goes into a backup without what could be handed out again, and comes out of it with
 //! nothing alive that may have ended behind it.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

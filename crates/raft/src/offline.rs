@@ -169,6 +169,7 @@ impl Incoming {
             return Err(OfflineError::Exists(path.to_owned()));
         }
         let file = RealDisk.open_or_create(&partial).map_err(io_error("create", &partial))?;
+        keep_secret(&partial).map_err(io_error("protect", &partial))?;
         file.set_len(0).map_err(io_error("empty", &partial))?;
         Ok(Self { path: path.to_owned(), partial, file, bytes: 0 })
     }
@@ -202,6 +203,12 @@ impl Incoming {
         publish_backup(&RealDisk, &self.partial, &self.path).map_err(OfflineError::File)?;
         Ok(verified)
     }
+}
+
+/// Nobody but its owner reads it. Before there is a byte in it.
+fn keep_secret(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
 }
 
 /// How and where a backup is restored.
