@@ -23,7 +23,7 @@ use std::sync::{Arc, mpsc};
 
 use jeton_core::backup::{self, Header, Plan, RestoreError, Survey};
 use jeton_core::codec::DecodeError;
-use jeton_core::ids::{ClusterId, DurationMs, LogIndex, Position, TenantId, UnixMs};
+use jeton_core::ids::{ClusterId, DurationMs, LogIndex, Position, TenantId};
 use jeton_storage::data_dir::{DataDir, DataDirError, Expect, Incarnation};
 use jeton_storage::disk::{Disk, DiskFile, RealDisk};
 use jeton_storage::log::{LogError, LogOptions, RaftLog};
@@ -346,10 +346,4 @@ fn random() -> Result<[u8; 16], OfflineError> {
 fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OfflineError {
     let path = path.to_owned();
     move |source| OfflineError::Io { what, path, source }
-}
-
-/// Now, by the system's clock.
-#[must_use]
-pub fn now() -> UnixMs {
-    SystemClock.wall()
 }
