@@ -14,6 +14,7 @@ mod load;
 mod locks;
 mod members;
 mod opaque;
+mod predicates;
 mod records;
 mod revocation;
 mod secrets;

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::output::Format;
 use crate::{
     backup, bench, check, cluster, completions, config, demo, dev, duration, exit, family, lock,
-    record, revoke, server, session, suspend, tenant, token, watch,
+    record, revocation, revoke, server, session, suspend, tenant, token, watch,
 };
 
 const EXAMPLES: &str = "\
@@ -58,6 +58,8 @@ pub enum Command {
     Record(record::RecordArgs),
     /// Revoke all that matches, in one step, however much that is.
     Revoke(revoke::RevokeArgs),
+    /// Show what became of a revocation.
+    Revocation(revocation::RevocationArgs),
     /// Ask whether an access token may still be used, by what it says of itself.
     Check(check::CheckArgs),
     /// Start, keep and end single sign-on sessions.

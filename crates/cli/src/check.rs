@@ -32,7 +32,8 @@ pub struct CheckArgs {
     /// In which tenant.
     #[command(flatten)]
     pub tenant: TenantFlag,
-    /// The answer may be this old; without it, it sees all that was acknowledged before.
+    /// The answer may be this old, at most 1m; without it, it sees all that was acknowledged
+    /// before.
     #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
     pub max_age: Option<Duration>,
     /// What the access token says of itself.

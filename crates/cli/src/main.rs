@@ -22,6 +22,7 @@ mod opaque;
 mod output;
 mod record;
 mod refused;
+mod revocation;
 mod revoke;
 mod server;
 mod session;
@@ -68,6 +69,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Family(args) => family::run(args, format).await,
         Command::Record(args) => record::run(args, format).await,
         Command::Revoke(args) => revoke::run(args, format).await,
+        Command::Revocation(args) => revocation::run(args, format).await,
         Command::Check(args) => check::run(args, format).await,
         Command::Session(args) => session::run(args, format).await,
         Command::Suspend(args) => suspend::suspend(args, format).await,

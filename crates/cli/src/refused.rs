@@ -122,6 +122,7 @@ pub fn cause(cause: RevocationCause) -> &'static str {
         RevocationCause::Session => "SESSION",
         RevocationCause::Suspension => "SUSPENSION",
         RevocationCause::AccessToken => "ACCESS_TOKEN",
+        RevocationCause::Predicate => "PREDICATE",
         _ => "OTHER",
     }
 }

@@ -83,6 +83,9 @@ struct Line {
     session: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     jti: Option<String>,
+    /// Families and sessions that are left alone.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    except: Vec<String>,
 }
 
 fn lines(entry: &FeedEntry) -> Vec<Line> {
@@ -100,12 +103,14 @@ fn line(entry: &FeedEntry, change: &Change) -> Line {
         Change::SessionEnded { session } => {
             (line.event, line.session) = ("SESSION_ENDED", Some(session.to_string()));
         }
-        Change::Cutoff { subject, client, device, session } => {
+        Change::Cutoff { subject, client, device, session, except } => {
             line.event = "CUTOFF";
             line.subject = subject.as_ref().map(ToString::to_string);
             line.client = client.as_ref().map(ToString::to_string);
             line.device = device.as_ref().map(ToString::to_string);
             line.session = session.as_ref().map(ToString::to_string);
+            line.except = except.families.iter().map(ToString::to_string).collect();
+            line.except.extend(except.sessions.iter().map(ToString::to_string));
         }
         Change::Reauthentication { subject } => {
             (line.event, line.subject) = ("REAUTHENTICATION", Some(subject.to_string()));
@@ -152,6 +157,7 @@ impl Report for Line {
         let named = named.into_iter().filter_map(|(name, it)| Some((name, it.as_ref()?)));
         let mut what: Vec<String> = named.map(|(name, it)| format!("{name}={it}")).collect();
         what.extend(self.cause.map(|cause| format!("cause={cause}")));
+        what.extend(self.except.iter().map(|name| format!("except={name}")));
         let mut table = Table::default();
         table.row([self.position.clone(), self.event.to_owned(), what.join(" ")]);
         table
@@ -167,7 +173,8 @@ mod tests {
     #[test]
     fn a_change_is_one_line_and_its_position_a_string() {
         let subject = SubjectId::new("alice").ok();
-        let cut = Change::Cutoff { subject, client: None, device: None, session: None };
+        let except = jeton_client::Except::default();
+        let cut = Change::Cutoff { subject, client: None, device: None, session: None, except };
         let (position, at) = (Position(1 << 60), UnixMs(5));
         let entry = FeedEntry { position, at, until: UnixMs(9), changes: vec![cut] };
         let line = lines(&entry).remove(0);

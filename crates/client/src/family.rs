@@ -20,7 +20,7 @@ use crate::record::Consumption;
 
 /// Collects what is wrong until there is somebody to tell.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Checks(Vec<Violation>);
+pub(crate) struct Checks(pub(crate) Vec<Violation>);
 
 impl Checks {
     pub(crate) fn id<T>(&mut self, field: &str, id: impl IntoId<T>) -> Option<T> {
@@ -352,104 +352,5 @@ impl FamilyUpdate {
     pub fn request_id(mut self, id: RequestId) -> Self {
         self.request = Some(id);
         self
-    }
-}
-
-/// Everything that matches *all* that is named, made before the cut. It is in force at once,
-/// however much that is.
-#[derive(Debug, Clone)]
-pub struct Cut {
-    checks: Checks,
-    pub(crate) subject: Option<SubjectId>,
-    pub(crate) client: Option<ClientId>,
-    pub(crate) device: Option<DeviceId>,
-    pub(crate) session: Option<SessionId>,
-    pub(crate) reason: Option<Arc<str>>,
-    pub(crate) request: Option<RequestId>,
-}
-
-impl Cut {
-    fn new() -> Self {
-        Self {
-            checks: Checks::default(),
-            subject: None,
-            client: None,
-            device: None,
-            session: None,
-            reason: None,
-            request: None,
-        }
-    }
-
-    /// Everything of a subject: "log out everywhere".
-    pub fn of_subject(subject: impl IntoId<SubjectId>) -> Self {
-        Self::new().subject(subject)
-    }
-
-    /// Everything of a client.
-    pub fn of_client(client: impl IntoId<ClientId>) -> Self {
-        Self::new().client(client)
-    }
-
-    /// Everything on a device.
-    pub fn of_device(device: impl IntoId<DeviceId>) -> Self {
-        Self::new().device(device)
-    }
-
-    /// A session, and everything that is bound to it.
-    pub fn of_session(session: impl IntoId<SessionId>) -> Self {
-        Self::new().session(session)
-    }
-
-    /// Everything of the tenant.
-    #[must_use]
-    pub fn of_whole_tenant() -> Self {
-        Self::new()
-    }
-
-    /// Only what is this subject's.
-    #[must_use]
-    pub fn subject(mut self, subject: impl IntoId<SubjectId>) -> Self {
-        self.subject = self.checks.id("subject", subject);
-        self
-    }
-
-    /// Only what is this client's.
-    #[must_use]
-    pub fn client(mut self, client: impl IntoId<ClientId>) -> Self {
-        self.client = self.checks.id("client", client);
-        self
-    }
-
-    /// Only what is on this device.
-    #[must_use]
-    pub fn device(mut self, device: impl IntoId<DeviceId>) -> Self {
-        self.device = self.checks.id("device", device);
-        self
-    }
-
-    /// Only this session, and what is bound to it.
-    #[must_use]
-    pub fn session(mut self, session: impl IntoId<SessionId>) -> Self {
-        self.session = self.checks.id("session", session);
-        self
-    }
-
-    /// Told to those whom it hits; at most 256 bytes.
-    #[must_use]
-    pub fn reason(mut self, reason: &str) -> Self {
-        self.reason = Some(reason.into());
-        self
-    }
-
-    /// The name of this cut. Default: drawn by this client, kept for its own retries.
-    #[must_use]
-    pub fn request_id(mut self, id: RequestId) -> Self {
-        self.request = Some(id);
-        self
-    }
-
-    pub(crate) fn checked(&self) -> Result<(), Error> {
-        self.checks.done(Some(()))
     }
 }

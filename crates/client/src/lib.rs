@@ -52,6 +52,7 @@ mod lock;
 mod opaque;
 mod record;
 mod records;
+mod revocation;
 mod seal;
 mod session;
 mod suspension;
@@ -68,13 +69,13 @@ pub use config::{Config, Reach};
 pub use entropy::{Entropy, EntropyError, OsEntropy, SeededEntropy};
 pub use envelope::{RecordSealError, RecordSecret};
 pub use error::{Error, Violation};
-pub use family::{Check, Cut, FamilyUpdate, NewFamily, RotateContext};
+pub use family::{Check, FamilyUpdate, NewFamily, RotateContext};
 pub use flight::{FlightError, Landed, SingleFlight};
 pub use id::IntoId;
 pub use jeton_core::access::{Access, Basis, Claims, Denied};
 pub use jeton_core::command::{
-    AttemptLimits, CapPolicy, CapScope, FamilyCap, LeaseName, OnExpiry, RecordKindSettings,
-    RecordName, RecordRoots, Suspendable,
+    AttemptLimits, CapPolicy, CapScope, Criteria, Except, FamilyCap, LeaseName, OnExpiry,
+    RecordKindSettings, RecordName, RecordRoots, Suspendable,
 };
 pub use jeton_core::feed::{Change, FeedEntry};
 pub use jeton_core::ids::{
@@ -82,9 +83,11 @@ pub use jeton_core::ids::{
     KeyDigest, Kid, LockName, Position, RecordKind, RequestId, SessionId, SubjectId, TenantId,
     UnixMs,
 };
+pub use jeton_core::ip::{IpRange, IpRangeError};
 pub use jeton_core::reply::{
-    CodeRefusal, ConsumedRecord, FamilyView, HeldView, LockView, RecordView, Refusal, Reuse,
-    ReuseClass, RevocationCause, RevokedBy, SessionView, TenantView,
+    CodeRefusal, ConsumedRecord, FamilyView, HeldView, LockView, MatchCount, RecordView, Refusal,
+    Reuse, ReuseClass, RevocationCause, RevocationView as RevocationProgress, RevokedBy,
+    SessionView, SweepProgress, TenantView,
 };
 pub use jeton_core::token::{TokenError, TokenText};
 pub use jeton_wire::decode::Consistency;
@@ -96,6 +99,7 @@ pub use opaque::{
     OPAQUE_BYTES_MAX, OPAQUE_BYTES_MIN, OpaqueRotation, OpaqueToken, OpaqueTokenError, Token,
 };
 pub use record::{Collected, Consumed, Consumption, NewRecord, Pepper, RecordPage, Seen, digest};
+pub use revocation::{Cut, RevokedMatching};
 pub use seal::SealError;
 pub use session::{
     NewSession, Page, SessionChange, SessionMade, SessionOver, SessionUsed, Sessions,

@@ -1,8 +1,7 @@
 //! The operations of one tenant.
 
 use jeton_core::command::{
-    CreateFamily, Losers, RequestName, RevokeFamily, RevokeToken, RevokeWhere, Rotate, Touch,
-    UpdateFamily,
+    CreateFamily, Losers, RequestName, RevokeFamily, RevokeToken, Rotate, Touch, UpdateFamily,
 };
 use jeton_core::ids::{
     ClientId, DurationMs, FamilyId, Position, RequestId, SecretDigest, TenantId,
@@ -19,10 +18,11 @@ use zeroize::Zeroizing;
 use crate::answer::{Read, Revoked, Rotation, Updated, Validation};
 use crate::client::{Client, Deadline};
 use crate::error::Error;
-use crate::family::{Check, Cut, FamilyUpdate, NewFamily, RotateContext};
+use crate::family::{Check, FamilyUpdate, NewFamily, RotateContext};
 use crate::id::IntoId;
 use crate::opaque::Token;
 use crate::record::Consumption;
+use crate::revocation::Cut;
 use crate::seal::{self, NONCE_BYTES, Place, SECRET_BYTES};
 use crate::token::{Issued, RefreshToken};
 use crate::transport::retry::Repeat;
@@ -336,18 +336,7 @@ impl Tenant {
         cut: Cut,
         deadline: impl Into<Deadline>,
     ) -> Result<Position, Error> {
-        cut.checked()?;
-        let name = self.name(cut.request)?;
-        let revoke = RevokeWhere {
-            subject: cut.subject,
-            client: cut.client,
-            device: cut.device,
-            session: cut.session,
-            reason: cut.reason,
-        };
-        let make = || Request::RevokeWhere(encode::revoke_where(&self.tenant, name, &revoke));
-        let response = self.client.call(Repeat::Named, deadline.into(), make).await?;
-        positioned(decoded!(response, RevokeWhere, answer::revoke_where)?)
+        Ok(self.revoke_matching(cut, deadline).await?.revocation)
     }
 
     pub(crate) async fn read(

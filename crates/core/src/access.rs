@@ -17,18 +17,18 @@
 //! access tokens of the subject that are older, as a cutoff does; a family that it spares makes a
 //! new one.
 
-use crate::family::{self, FamilyRow};
+use crate::family;
 use crate::ids::{
     ClientId, DeviceId, FamilyId, Jti, Position, SessionId, SubjectId, TenantId, UnixMs,
 };
 use crate::limits;
 use crate::reply::{RevocationCause, RevokedBy};
 use crate::revocation::{self, MASKS};
-use crate::session::{self, SessionRow};
+use crate::session;
 use crate::suspension::{self, Suspended};
 use crate::tables::{ReadTables, TablesError};
 use crate::tenant::Tenant;
-use crate::{codec, denial, keys};
+use crate::{denial, keys};
 
 /// What an access token says of itself, checked. See [`Claims`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -214,11 +214,17 @@ pub trait Facts {
     /// Which kinds of cutoffs there are: bit *m* stands for mask *m*.
     fn cutoff_masks(&self) -> u16;
 
-    /// The newest cutoff that names exactly these, in the order subject, client, device, session.
+    /// The newest cutoff that names exactly these, in the order subject, client, device, session;
+    /// unless it leaves alone what the claims say that the token belongs to.
     ///
     /// # Errors
     /// If the place can't be looked into.
-    fn cutoff(&self, mask: u8, names: [Option<&str>; 4]) -> Result<Option<Mark>, Self::Error>;
+    fn cutoff(
+        &self,
+        mask: u8,
+        names: [Option<&str>; 4],
+        claims: &Claims<'_>,
+    ) -> Result<Option<Mark>, Self::Error>;
 
     /// The newest call for a subject to authenticate anew.
     ///
@@ -284,7 +290,7 @@ fn first_cutoff<F: Facts>(
     }
     for mask in (0..MASKS).filter(|mask| masks & (1 << mask) != 0) {
         let Some(names) = revocation::masked(claims.names(), mask) else { continue };
-        let Some(mark) = facts.cutoff(mask, names)? else { continue };
+        let Some(mark) = facts.cutoff(mask, names, claims)? else { continue };
         if hits(&mark) && first.is_none_or(|first| mark.position < first.position) {
             first = Some(mark);
         }
@@ -315,7 +321,7 @@ impl<T: ReadTables> Facts for RowFacts<'_, T> {
 
     fn family(&self, family: FamilyId) -> Result<Option<Mark>, TablesError> {
         let Some(row) = self.tables.get(&keys::family(self.id, family))? else { return Ok(None) };
-        let row: FamilyRow = codec::decode_row(&row)?;
+        let row = family::read(self.tenant, family, &row)?;
         if self.now >= row.forgotten_at() {
             return Ok(None);
         }
@@ -337,7 +343,7 @@ impl<T: ReadTables> Facts for RowFacts<'_, T> {
         let Some(row) = self.tables.get(&keys::session(self.id, &session))? else {
             return Ok(None);
         };
-        let row: SessionRow = codec::decode_row(&row)?;
+        let row = session::read(self.tenant, &session, &row)?;
         let known = self.now < row.forgotten_at();
         Ok(row.dead.as_ref().filter(|_| known).map(Mark::from))
     }
@@ -372,9 +378,15 @@ impl<T: ReadTables> Facts for RowFacts<'_, T> {
         self.tenant.cutoff_masks | u16::from(restored)
     }
 
-    fn cutoff(&self, mask: u8, names: [Option<&str>; 4]) -> Result<Option<Mark>, TablesError> {
+    fn cutoff(
+        &self,
+        mask: u8,
+        names: [Option<&str>; 4],
+        claims: &Claims<'_>,
+    ) -> Result<Option<Mark>, TablesError> {
         let key = keys::cutoff(self.id, mask, names);
-        let cut = revocation::mark(self.tables, &key, RevocationCause::Cutoff, self.now)?;
+        let cause = RevocationCause::Cutoff;
+        let cut = revocation::mark(self.tables, &key, cause, claims, self.now)?;
         let restored = self.tenant.restored.as_ref().filter(|it| mask == 0 && !it.kept);
         let restored = restored.map(|restored| Mark::from(&restored.by()));
         Ok(cut.into_iter().chain(restored).max_by_key(|mark| mark.position))
@@ -385,6 +397,7 @@ impl<T: ReadTables> Facts for RowFacts<'_, T> {
             return Ok(None);
         }
         let key = keys::reauthentication(self.id, subject);
-        revocation::mark(self.tables, &key, RevocationCause::Reauthentication, self.now)
+        let cause = RevocationCause::Reauthentication;
+        revocation::mark(self.tables, &key, cause, &Claims::default(), self.now)
     }
 }

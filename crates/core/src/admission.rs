@@ -195,7 +195,7 @@ fn payload(len: usize) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn attributes(attributes: &[(Arc<str>, Arc<str>)]) -> Result<(), Refusal> {
+pub(crate) fn attributes(attributes: &[(Arc<str>, Arc<str>)]) -> Result<(), Refusal> {
     if attributes.len() > limits::ATTRIBUTES_MAX {
         return Err(Refusal::limit("ATTRIBUTES_MAX", limits::ATTRIBUTES_MAX));
     }

@@ -30,7 +30,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, FORMAT, decode_row, encode};
-use crate::command::RecordKindSettings;
+use crate::command::{Except, RecordKindSettings};
 use crate::denial::Denial;
 use crate::digest::row_digest;
 use crate::expiry;
@@ -45,6 +45,7 @@ use crate::record::attempts::Misses;
 use crate::record::seen::Seen;
 use crate::reply::{Event, Replies, Reply};
 use crate::revocation::Cutoff;
+use crate::revocation::predicate::Predicate;
 use crate::session::{IndexRow, SessionRow};
 use crate::suspension::Suspended;
 use crate::tables::{Tables, TablesError};
@@ -171,6 +172,7 @@ fn check(key: &[u8], value: &Bytes) -> Result<(), TablesError> {
         Some(&kind::TENANT_KEYS) => tenant::check_keys(value),
         Some(&(kind::CUTOFF | kind::REAUTHENTICATION)) => decode_row::<Cutoff>(value).map(drop),
         Some(&kind::SUSPENSION) => decode_row::<Suspended>(value).map(drop),
+        Some(&(kind::PREDICATE | kind::REVOCATION)) => decode_row::<Predicate>(value).map(drop),
         Some(&kind::RECORD_KIND) => decode_row::<RecordKindSettings>(value).map(drop),
         Some(&kind::FAMILY) => decode_row::<FamilyRow>(value).map(drop),
         Some(&kind::SESSION) => decode_row::<SessionRow>(value).map(drop),
@@ -197,6 +199,8 @@ pub fn kind_name(key: &[u8]) -> &'static str {
         Some(&kind::TENANT_KEYS) => "tenant_keys",
         Some(&kind::CUTOFF) => "cutoff",
         Some(&kind::SUSPENSION) => "suspension",
+        Some(&kind::PREDICATE) => "predicate",
+        Some(&kind::REVOCATION) => "revocation",
         Some(&kind::REAUTHENTICATION) => "reauthentication",
         Some(&kind::RECORD_CUT) => "record_cut",
         Some(&kind::RECORD_KIND) => "record_kind",
@@ -369,7 +373,13 @@ fn mark<T: Tables>(
         return Ok(());
     }
     // Those who watch hear of it, and so does whoever takes a snapshot.
-    let cut = Change::Cutoff { subject: None, client: None, device: None, session: None };
+    let cut = Change::Cutoff {
+        subject: None,
+        client: None,
+        device: None,
+        session: None,
+        except: Except::default(),
+    };
     let row = FeedRow::new(turn.now, until, vec![cut]);
     let key = keys::feed(id, turn.position);
     expiry::schedule_new(turn, &key, None, row.ends_at());

@@ -5,6 +5,7 @@
 
 mod lease;
 mod record;
+mod revocation;
 mod session;
 mod transact;
 
@@ -24,6 +25,7 @@ pub use record::{
     Precondition, PutRecord, PutWhen, RecordKindSettings, RecordName, RecordRoots, SeenOnce,
     SetRecordKind,
 };
+pub use revocation::{Criteria, Except, RevokeWhere, SweepRevocation};
 pub use session::{CreateSession, EndSession, Resume, Suspend, Suspendable, TouchSession};
 pub(crate) use transact::ROTATED_TWICE;
 pub use transact::{Comparison, NoPart, Part, Transact};
@@ -95,7 +97,7 @@ pub enum Operation {
     /// RFC 7009 revocation by a presented refresh token.
     RevokeToken(RevokeToken),
     /// Kills all that matches, in one row.
-    RevokeWhere(RevokeWhere),
+    RevokeWhere(Box<RevokeWhere>),
     /// Reclaims what no answer depends on any more. Changes no answer.
     Sweep(Sweep),
     /// Asks every replica to remember its digest at this position.
@@ -144,6 +146,8 @@ pub enum Operation {
     RevokeAccessToken(RevokeAccessToken),
     /// Performs several operations if comparisons hold: all of them, or none.
     Transact(Box<Transact>),
+    /// Marks what a predicate has hit. Changes no answer.
+    SweepRevocation(SweepRevocation),
 }
 
 /// See [`Operation::CreateTenant`].
@@ -472,22 +476,6 @@ pub struct RevokeAccessToken {
     pub client: ClientId,
     /// The token's `exp` claim; as long as the tenant's access tokens may live if `None`.
     pub expires_at: Option<UnixMs>,
-}
-
-/// See [`Operation::RevokeWhere`]: everything that matches *all* of what is named.
-/// Nothing named means the whole tenant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RevokeWhere {
-    /// Families of this subject.
-    pub subject: Option<SubjectId>,
-    /// Families of this client.
-    pub client: Option<ClientId>,
-    /// Families on this device.
-    pub device: Option<DeviceId>,
-    /// This session, and families bound to it.
-    pub session: Option<SessionId>,
-    /// Told to those whom it hits; free text.
-    pub reason: Option<Arc<str>>,
 }
 
 /// See [`Operation::RequireReauthentication`].

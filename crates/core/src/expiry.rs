@@ -23,6 +23,7 @@ use crate::record::seen::Seen;
 use crate::reply::{Done, Refusal, Replies};
 use crate::request::Remembered;
 use crate::revocation::Cutoff;
+use crate::revocation::predicate::Predicate;
 use crate::session::{self, IndexRow, SessionRow};
 use crate::tables::{Tables, TablesError};
 use crate::turn::Turn;
@@ -130,6 +131,7 @@ fn fate<T: Tables, R: Replies>(
         kind::REPLY => decode_row::<Remembered>(row)?.forgotten_at(),
         kind::CUTOFF | kind::REAUTHENTICATION => decode_row::<Cutoff>(row)?.ends_at(),
         kind::FEED => decode_row::<FeedRow>(row)?.ends_at(),
+        kind::REVOCATION => decode_row::<Predicate>(row)?.forgotten_at(),
         kind::DENIED => decode_row::<Denial>(row)?.until,
         kind::FAMILY => return family::reclaim::visit(turn, target, row),
         kind::ANCESTOR => return family::opaque::visit(turn, target, rows_max),

@@ -16,7 +16,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{decode_row, encode};
-use crate::command::Suspendable;
+use crate::command::{Except, Suspendable};
 use crate::expiry;
 use crate::ids::{
     ClientId, DeviceId, FamilyId, Jti, Position, SessionId, SubjectId, TenantId, UnixMs,
@@ -68,6 +68,8 @@ pub enum Change {
         device: Option<DeviceId>,
         /// The session, if named.
         session: Option<SessionId>,
+        /// What is left alone.
+        except: Except,
     },
     /// A subject has to authenticate anew.
     Reauthentication {
@@ -93,6 +95,17 @@ pub enum Change {
     },
 }
 
+impl FeedEntry {
+    /// How long it is kept.
+    pub(crate) fn ends_at(&self) -> UnixMs {
+        kept_until(self.at, self.until)
+    }
+}
+
+fn kept_until(at: UnixMs, until: UnixMs) -> UnixMs {
+    until.max(at.plus(limits::FEED_KEPT))
+}
+
 impl Change {
     /// What an event means to those who look at access tokens, if anything.
     pub(crate) fn of(family: Option<FamilyId>, kind: &EventKind) -> Option<Self> {
@@ -103,11 +116,12 @@ impl Change {
             EventKind::SessionEnded { session, .. } => {
                 Self::SessionEnded { session: session.clone() }
             }
-            EventKind::Cutoff { subject, client, device, session } => Self::Cutoff {
+            EventKind::Cutoff { subject, client, device, session, except } => Self::Cutoff {
                 subject: subject.clone(),
                 client: client.clone(),
                 device: device.clone(),
                 session: session.clone(),
+                except: except.clone(),
             },
             EventKind::Reauthentication { subject } => {
                 Self::Reauthentication { subject: subject.clone() }
@@ -142,7 +156,7 @@ impl FeedRow {
     }
 
     pub(crate) fn ends_at(&self) -> UnixMs {
-        self.until.max(self.at.plus(limits::FEED_KEPT))
+        kept_until(self.at, self.until)
     }
 }
 

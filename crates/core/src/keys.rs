@@ -9,6 +9,7 @@
 //! that belong to no tenant carry the length 0, which no tenant has.
 
 pub(crate) mod record;
+pub(crate) mod revocation;
 
 use crate::ids::{
     FamilyId, Generation, LeaseMs, LockName, Position, RequestId, SecretDigest, SessionId,
@@ -32,6 +33,8 @@ pub(crate) mod kind {
     pub(crate) const RECORD_CUT: u8 = 0x08;
     /// The settings of a kind of records. Pinned.
     pub(crate) const RECORD_KIND: u8 = 0x09;
+    /// A predicate that is active. Pinned.
+    pub(crate) const PREDICATE: u8 = 0x0a;
     /// A family of refresh tokens.
     pub(crate) const FAMILY: u8 = 0x40;
     /// A remembered reply.
@@ -66,9 +69,11 @@ pub(crate) mod kind {
     pub(crate) const DENIED: u8 = 0x4e;
     /// What a command revoked, for those who watch.
     pub(crate) const FEED: u8 = 0x4f;
+    /// A predicate whose sweep is through.
+    pub(crate) const REVOCATION: u8 = 0x51;
 }
 
-const _: () = assert!(kind::RECORD_KIND < PINNED_END && kind::FAMILY >= PINNED_END);
+const _: () = assert!(kind::PREDICATE < PINNED_END && kind::FAMILY >= PINNED_END);
 
 fn start(kind: u8, tenant: &TenantId, more: usize) -> Vec<u8> {
     let tenant = tenant.as_str().as_bytes();
@@ -126,6 +131,28 @@ pub(crate) fn family(tenant: &TenantId, family: FamilyId) -> Vec<u8> {
 pub(crate) fn family_of(key: &[u8]) -> Option<(TenantId, FamilyId)> {
     let (tenant, rest) = split_tenant(key)?;
     Some((tenant, FamilyId::from_slice(rest).ok()?))
+}
+
+/// From where to where a tenant's families are.
+pub(crate) fn all_families(tenant: &TenantId) -> (Vec<u8>, Vec<u8>) {
+    all_of(kind::FAMILY, tenant, 17)
+}
+
+/// From where to where a tenant's sessions are.
+pub(crate) fn all_sessions(tenant: &TenantId) -> (Vec<u8>, Vec<u8>) {
+    all_of(kind::SESSION, tenant, 2)
+}
+
+fn all_of(kind: u8, tenant: &TenantId, tail: usize) -> (Vec<u8>, Vec<u8>) {
+    let from = start(kind, tenant, tail);
+    let to = [&from[..], &vec![0xff; tail]].concat();
+    (from, to)
+}
+
+/// The session that a key of kind [`kind::SESSION`] is about.
+pub(crate) fn session_of(key: &[u8]) -> Option<SessionId> {
+    let (_, rest) = split_tenant(key)?;
+    SessionId::new(std::str::from_utf8(rest.get(2..)?).ok()?).ok()
 }
 
 /// The tenant of a key, and what is behind it.

@@ -33,6 +33,7 @@ mod expiry;
 mod family;
 pub mod feed;
 pub mod ids;
+pub mod ip;
 mod keys;
 mod lease;
 pub mod limits;

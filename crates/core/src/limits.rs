@@ -20,6 +20,11 @@ pub const THUMBPRINT_BYTES_MAX: usize = 64;
 pub const IP_BYTES_MAX: usize = 64;
 /// A revocation's free-text reason.
 pub const REASON_BYTES_MAX: usize = 256;
+/// Predicates of a tenant that are active at once. At the limit, the oldest is swept to its end
+/// before another one is made: no revocation is refused for it.
+pub const PREDICATES_MAX: usize = 64;
+/// Families and sessions, together, that a revocation may leave alone.
+pub const EXCEPTIONS_MAX: usize = 16;
 /// Commands in one log entry.
 pub const BATCH_COMMANDS_MAX: usize = 1_024;
 /// How many rotations of one family a tenant may allow to come at once.
@@ -84,6 +89,8 @@ pub const ROSTER_VISIT_EVERY: DurationMs = DurationMs::from_secs(24 * 60 * 60);
 /// expiry by this, and an access token that says only when it was issued counts as older than a
 /// cutoff if it was issued up to this long after it.
 pub const ACCESS_SKEW: DurationMs = DurationMs::from_secs(5);
+/// Highest age that a bounded read may name: what is that old on one node is so on all of them.
+pub const BOUNDED_AGE_MAX: DurationMs = DurationMs::from_secs(60);
 /// How long one who watches revocations may be away and go on where they were.
 pub const FEED_KEPT: DurationMs = DurationMs::from_secs(24 * 60 * 60);
 /// Access tokens that one `CheckAccess` may ask about.

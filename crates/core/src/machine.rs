@@ -153,6 +153,7 @@ fn judge<T: Tables, R: Replies>(
 ) -> Result<Reply, TablesError> {
     let outcome = match &command.operation {
         Operation::Sweep(wish) => expiry::sweep(turn, *wish)?,
+        Operation::SweepRevocation(wish) => revocation::sweep::sweep(turn, wish)?,
         Operation::ExpireLeases(wish) => expire::expire(turn, *wish)?,
         Operation::Withdraw(wish) => acquire::withdraw(turn, command, wish)?,
         _ => return mutate(turn, command),
@@ -260,6 +261,7 @@ fn perform<T: Tables, R: Replies>(
         | Operation::Rotate(_)
         | Operation::Touch(_)
         | Operation::Sweep(_)
+        | Operation::SweepRevocation(_)
         | Operation::DigestAt
         | Operation::Acquire(_)
         | Operation::Renew(_)

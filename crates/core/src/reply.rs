@@ -5,6 +5,7 @@
 
 mod lease;
 mod record;
+mod revocation;
 mod rotation;
 mod session;
 mod transact;
@@ -14,7 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Binding, Suspendable, TenantSettings};
+use crate::command::{Binding, Criteria, Except, Suspendable, TenantSettings};
 use crate::ids::{
     ClientId, DeviceId, DurationMs, FamilyId, Generation, HolderId, Jti, Kid, LeaseMs, Position,
     RecordKind, SessionId, SubjectId, TenantId, UnixMs,
@@ -22,6 +23,7 @@ use crate::ids::{
 
 pub use lease::{Flight, Granted, HeldView, LeaseNotice, LockView};
 pub use record::{CodeRefusal, ConsumedRecord, RecordPage, RecordView};
+pub use revocation::{MatchCount, RevocationView, RevokedWhere, SweepProgress};
 pub use rotation::{Adopted, FamilyCreated, Replayed, Rotated, Whence};
 pub use session::{SessionCreated, SessionEnded, SessionTouched, SessionView};
 pub use transact::{Ran, Transacted};
@@ -157,6 +159,8 @@ pub enum Done {
     Adopted(Adopted),
     /// A transaction was judged: its operations took effect, or one of them was refused.
     Transacted(Box<Transacted>),
+    /// All that matches is dead from this reply's position on.
+    RevokedWhere(Box<RevokedWhere>),
 }
 
 /// Why a command was refused.
@@ -321,6 +325,8 @@ pub enum RevocationCause {
     CodeReplay,
     /// The access token itself, by `RevokeAccessToken`.
     AccessToken,
+    /// A predicate (`RevokeWhere` by more than exact keys).
+    Predicate,
 }
 
 /// A spent token came back.
@@ -446,6 +452,8 @@ pub enum EventKind {
         device: Option<DeviceId>,
         /// The session, if named.
         session: Option<SessionId>,
+        /// What is left alone.
+        except: Except,
     },
     /// A tenant's key was marked as compromised.
     KeyCompromised {
@@ -493,6 +501,18 @@ pub enum EventKind {
         client: ClientId,
         /// How long it is denied: no such token lives longer.
         until: UnixMs,
+    },
+    /// All that matches was revoked, by more than exact keys. The event's position is its name.
+    Predicate {
+        /// What it kills.
+        matching: Box<Criteria>,
+    },
+    /// All that a predicate has hit is marked.
+    PredicateSwept {
+        /// Its name.
+        revocation: Position,
+        /// What became of it.
+        progress: SweepProgress,
     },
 }
 

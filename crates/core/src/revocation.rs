@@ -7,27 +7,37 @@
 //! A call for authentication anew is a cutoff of a subject that looks at `authenticated_at`, and
 //! leaves alone what does not say when its user was authenticated.
 //!
+//! What names more than these is a [`predicate`]. Either kind may leave some families and sessions
+//! alone ([`spared`]).
+//!
 //! A tenant's row says which masks were ever used, so that a check looks up only those, in memory.
+
+pub(crate) mod predicate;
+mod spared;
+pub(crate) mod sweep;
+pub(crate) mod view;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::access::Mark;
+use crate::access::{Claims, Mark};
 use crate::admission;
 use crate::codec::{decode_row, encode};
-use crate::command::{RequireReauthentication, RevokeWhere};
+use crate::command::{Criteria, Except, RequireReauthentication, RevokeWhere};
 use crate::expiry;
 use crate::ids::{
     ClientId, DeviceId, DurationMs, Position, SessionId, SubjectId, TenantId, UnixMs,
 };
 use crate::keys;
 use crate::limits;
-use crate::reply::{Done, EventKind, Refusal, Replies, RevocationCause, RevokedBy};
+use crate::reply::{Done, EventKind, Refusal, Replies, RevocationCause, RevokedBy, RevokedWhere};
 use crate::roots::Roots;
 use crate::tables::{ReadTables, Tables, TablesError};
 use crate::tenant::{self, Tenant};
 use crate::turn::Turn;
+
+use spared::Spared;
 
 /// A cutoff is in force as long as anything that it could kill may be remembered: the longest
 /// family, born in the same instant, and its retention; and once more the longest family, for what
@@ -41,6 +51,7 @@ pub(crate) struct Cutoff {
     position: Position,
     at: UnixMs,
     reason: Option<Arc<str>>,
+    spared: Spared,
 }
 
 impl Cutoff {
@@ -72,29 +83,32 @@ fn put<T: Tables, R: Replies>(
     turn: &mut Turn<'_, T, R>,
     key: Vec<u8>,
     reason: Option<&Arc<str>>,
+    spared: Spared,
 ) -> Result<(), TablesError> {
     let old = turn.tables.get(&key)?;
     if let Some(old) = &old {
         let old: Cutoff = decode_row(old)?;
         assert!(old.position < turn.position, "cutoffs only move forward");
     }
-    let cutoff = Cutoff { position: turn.position, at: turn.now, reason: reason.cloned() };
+    let cutoff = Cutoff { position: turn.position, at: turn.now, reason: reason.cloned(), spared };
     expiry::schedule_new(turn, &key, old.as_ref(), cutoff.ends_at());
     turn.put(key, old.as_ref(), encode(&cutoff));
     Ok(())
 }
 
-/// The cutoff under this key, if it is in force.
+/// The cutoff under this key, if it is in force and hits what says this of itself.
 pub(crate) fn mark(
     tables: &impl ReadTables,
     key: &[u8],
     cause: RevocationCause,
+    claims: &Claims<'_>,
     now: UnixMs,
 ) -> Result<Option<Mark>, TablesError> {
     let Some(row) = tables.get(key)? else { return Ok(None) };
     let cutoff: Cutoff = decode_row(&row)?;
     let mark = Mark { cause, position: cutoff.position, at: cutoff.at };
-    Ok((now < cutoff.ends_at()).then_some(mark))
+    let hits = now < cutoff.ends_at() && !cutoff.spared.spares_claims(claims);
+    Ok(hits.then_some(mark))
 }
 
 /// The first cutoff that killed something with these roots, if one did.
@@ -109,7 +123,8 @@ pub(crate) fn cut_by(
     let mut look = |key: &[u8], compared: Position, cause| {
         let Some(row) = tables.get(key)? else { return Ok(()) };
         let cutoff: Cutoff = decode_row(&row)?;
-        let kills = compared < cutoff.position && now < cutoff.ends_at();
+        let kills =
+            compared < cutoff.position && now < cutoff.ends_at() && !cutoff.spared.spares(roots);
         if kills && first.as_ref().is_none_or(|(_, first)| cutoff.position < first.position) {
             first = Some((cause, cutoff));
         }
@@ -131,12 +146,37 @@ pub(crate) fn cut_by(
         let key = keys::reauthentication(id, subject.as_str());
         look(&key, authenticated_at, RevocationCause::Reauthentication)?;
     }
-    Ok(first.map(|(cause, Cutoff { position, at, reason })| RevokedBy {
+    Ok(first.map(|(cause, Cutoff { position, at, reason, .. })| RevokedBy {
         cause,
         position,
         at,
         reason,
     }))
+}
+
+/// What a revocation may name.
+fn admit(matching: &Criteria, except: &Except, now: UnixMs) -> Result<(), Refusal> {
+    admission::attributes(&matching.attributes)?;
+    if let Some(region) = &matching.region
+        && region.len() > limits::ATTRIBUTE_VALUE_BYTES_MAX
+    {
+        let max = limits::ATTRIBUTE_VALUE_BYTES_MAX;
+        return Err(Refusal::limit("ATTRIBUTE_VALUE_BYTES_MAX", max));
+    }
+    if matching.created_before.is_some_and(|before| before > now) {
+        let problem = "lies in the future: give a time up to now";
+        return Err(Refusal::invalid("created_before", problem));
+    }
+    if except.families.len() + except.sessions.len() > limits::EXCEPTIONS_MAX {
+        return Err(Refusal::limit("EXCEPTIONS_MAX", limits::EXCEPTIONS_MAX));
+    }
+    Ok(())
+}
+
+/// Which of them are named.
+fn mask_of(names: [Option<&str>; 4]) -> u8 {
+    let named = names.iter().zip([SUBJECT, CLIENT, DEVICE, SESSION]);
+    named.filter(|(name, _)| name.is_some()).map(|(_, bit)| bit).sum()
 }
 
 /// `RevokeWhere`: one row, effective at its position.
@@ -146,26 +186,39 @@ pub(crate) fn revoke_where<T: Tables, R: Replies>(
     tenant: &Tenant,
     wish: &RevokeWhere,
 ) -> Result<Result<Done, Refusal>, TablesError> {
-    if let Err(refusal) = admission::reason(wish.reason.as_ref()) {
+    let RevokeWhere { matching, except, reason } = wish;
+    let admitted = admission::reason(reason.as_ref());
+    if let Err(refusal) = admitted.and_then(|()| admit(matching, except, turn.now)) {
         return Ok(Err(refusal));
     }
-    let names = [
-        wish.subject.as_ref().map(SubjectId::as_str),
-        wish.client.as_ref().map(ClientId::as_str),
-        wish.device.as_ref().map(DeviceId::as_str),
-        wish.session.as_ref().map(SessionId::as_str),
-    ];
-    let named = names.iter().zip([SUBJECT, CLIENT, DEVICE, SESSION]);
-    let mask = named.filter(|(name, _)| name.is_some()).map(|(_, bit)| bit).sum();
-    put(turn, keys::cutoff(id, mask, names), wish.reason.as_ref())?;
+    let spared = Spared::alive(turn.tables, id, tenant, matching, except, turn.now)?;
+    let (kept, predicate) = (spared.names(), !matching.is_exact());
+    if predicate {
+        predicate::begin(turn, id, tenant, wish, spared)?;
+    } else {
+        cut(turn, id, tenant, wish, spared)?;
+    }
+    Ok(Ok(Done::RevokedWhere(Box::new(RevokedWhere { predicate, kept }))))
+}
+
+/// Exact keys: a cutoff.
+fn cut<T: Tables, R: Replies>(
+    turn: &mut Turn<'_, T, R>,
+    id: &TenantId,
+    tenant: &Tenant,
+    wish: &RevokeWhere,
+    spared: Spared,
+) -> Result<(), TablesError> {
+    let (names, except) = (wish.matching.keys(), spared.names());
+    let mask = mask_of(names);
+    put(turn, keys::cutoff(id, mask, names), wish.reason.as_ref(), spared)?;
     if tenant.cutoff_masks & (1 << mask) == 0 {
         let cutoff_masks = tenant.cutoff_masks | (1 << mask);
         tenant::store(turn, id, &Tenant { cutoff_masks, ..tenant.clone() })?;
     }
-    let (subject, client) = (wish.subject.clone(), wish.client.clone());
-    let (device, session) = (wish.device.clone(), wish.session.clone());
-    turn.event(id, None, EventKind::Cutoff { subject, client, device, session });
-    Ok(Ok(Done::Cut))
+    let Criteria { subject, client, device, session, .. } = wish.matching.clone();
+    turn.event(id, None, EventKind::Cutoff { subject, client, device, session, except });
+    Ok(())
 }
 
 /// `RequireReauthentication`: one row, effective at its position.
@@ -178,7 +231,8 @@ pub(crate) fn require_reauthentication<T: Tables, R: Replies>(
     if let Err(refusal) = admission::reason(wish.reason.as_ref()) {
         return Ok(Err(refusal));
     }
-    put(turn, keys::reauthentication(id, wish.subject.as_str()), wish.reason.as_ref())?;
+    let key = keys::reauthentication(id, wish.subject.as_str());
+    put(turn, key, wish.reason.as_ref(), Spared::default())?;
     if !tenant.reauthentications {
         tenant::store(turn, id, &Tenant { reauthentications: true, ..tenant.clone() })?;
     }

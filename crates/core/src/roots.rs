@@ -30,6 +30,8 @@ use crate::tenant::Tenant;
 /// What a thing hangs on. What it doesn't name can't kill it; its tenant always can.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Roots<'a> {
+    /// What it is.
+    pub(crate) itself: Itself,
     pub(crate) subject: Option<&'a SubjectId>,
     pub(crate) client: Option<&'a ClientId>,
     pub(crate) device: Option<&'a DeviceId>,
@@ -46,6 +48,15 @@ pub(crate) struct Roots<'a> {
     pub(crate) authenticated_at: Option<Position>,
     /// Whether a restore from a backup cuts it: families and sessions, not records.
     pub(crate) cut_by_restore: bool,
+}
+
+/// What hangs on roots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Itself {
+    Family(FamilyId),
+    /// The one that its roots name.
+    Session,
+    Record,
 }
 
 /// The first of two causes. Deaths come before suspensions, which end; else the clock orders as

@@ -15,6 +15,7 @@ use crate::keys;
 use crate::limits;
 use crate::mac::TenantKeys;
 use crate::reply::{Done, EventKind, Refusal, Replies, RevocationCause, RevokedBy, TenantView};
+use crate::revocation::predicate::{self, Predicate};
 use crate::tables::{ReadTables, Tables, TablesError};
 use crate::turn::Turn;
 
@@ -38,9 +39,14 @@ pub(crate) struct Tenant {
     pub(crate) reauthentications: bool,
     /// Which kinds of roots were ever suspended, as bits: see `suspension`.
     pub(crate) suspensions: u8,
+    /// How many predicates are active. See `revocation/predicate.rs`.
+    pub(crate) predicates: u16,
     pub(crate) created_at: UnixMs,
     /// The newest restore from a backup, if there was one.
     pub(crate) restored: Option<Restored>,
+    /// They, oldest first: rows of their own.
+    #[serde(skip)]
+    pub(crate) active: Vec<Predicate>,
 }
 
 /// What a restore from a backup left behind in a tenant: see [`crate::backup`].
@@ -98,7 +104,14 @@ impl Tenant {
         tables: &impl ReadTables,
         id: &TenantId,
     ) -> Result<Option<Self>, TablesError> {
-        tables.get(&keys::tenant(id))?.map(|row| decode_row(&row)).transpose()
+        let Some(row) = tables.get(&keys::tenant(id))? else { return Ok(None) };
+        let mut tenant: Self = decode_row(&row)?;
+        if tenant.predicates > 0 {
+            tenant.active = predicate::active(tables, id)?;
+            let found = tenant.active.len();
+            assert_eq!(found, usize::from(tenant.predicates), "active predicates are counted");
+        }
+        Ok(Some(tenant))
     }
 
     pub(crate) fn is_compromised(&self, kid: Kid) -> bool {
@@ -170,8 +183,10 @@ pub(crate) fn create<T: Tables, R: Replies>(
         cutoff_masks: 0,
         reauthentications: false,
         suspensions: 0,
+        predicates: 0,
         created_at: turn.now,
         restored: None,
+        active: Vec::new(),
     };
     let first = KeyRow { kid: FIRST_KID, material: wish.key.clone(), retired_at: None };
     store(turn, id, &tenant)?;

@@ -216,13 +216,9 @@ fn operations() -> Vec<(&'static str, Operation)> {
         grace: Some(DurationMs::from_secs(60)),
     };
     let revoke = RevokeFamily { family: FamilyId([0xfb; 16]), reason: Some(Arc::from("why")) };
-    let cut = RevokeWhere {
-        subject: Some(SubjectId::new("bob").unwrap()),
-        client: None,
-        device: None,
-        session: None,
-        reason: None,
-    };
+    let matching =
+        Criteria { subject: Some(SubjectId::new("bob").unwrap()), ..Criteria::default() };
+    let cut = Box::new(RevokeWhere { matching, ..RevokeWhere::default() });
     let client = ClientId::new("web").unwrap();
     let subject = SubjectId::new("carol").unwrap();
     let reauthenticate = RequireReauthentication { subject, reason: Some(Arc::from("risk")) };

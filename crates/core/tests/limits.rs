@@ -229,6 +229,10 @@ fn cases() -> Vec<Case> {
         let reason = Some(text(n));
         Operation::RevokeFamily(RevokeFamily { family: FamilyId([0xfa; 16]), reason })
     };
+    let except = |n| {
+        let except = Except { families: vec![FamilyId([7; 16]); n], sessions: Vec::new() };
+        Operation::RevokeWhere(Box::new(RevokeWhere { except, ..RevokeWhere::default() }))
+    };
     let stored = |n| record(|r| r.value = bytes(n));
     let index = |n: usize| record(|r| r.index = (0..n).map(|n| KeyDigest([n as u8; 16])).collect());
     let asked = |n| record(|r| r.preconditions = preconditions(n, 4));
@@ -262,6 +266,7 @@ fn cases() -> Vec<Case> {
         ("cap.max", cap(CAP_FAMILIES_MAX), cap(CAP_FAMILIES_MAX + 1)),
         ("SEAL_BYTES_MAX", seal(SEAL_BYTES_MAX), seal(SEAL_BYTES_MAX + 1)),
         ("REASON_BYTES_MAX", reason(REASON_BYTES_MAX), reason(REASON_BYTES_MAX + 1)),
+        ("EXCEPTIONS_MAX", except(EXCEPTIONS_MAX), except(EXCEPTIONS_MAX + 1)),
         ("RECORD_VALUE_BYTES_MAX", stored(RECORD_VALUE_BYTES_MAX), stored(65_537)),
         ("INDEX_KEYS_MAX", index(INDEX_KEYS_MAX), index(INDEX_KEYS_MAX + 1)),
         ("PRECONDITIONS_MAX", asked(PRECONDITIONS_MAX), asked(PRECONDITIONS_MAX + 1)),
@@ -377,8 +382,8 @@ fn an_entry_holds_1024_commands() {
     assert!(blamed(&replies[BATCH_COMMANDS_MAX - 1].outcome).is_none());
 }
 
-/// Tested where their stories are: `properties.rs`, `roster_limits.rs`, `session_pages.rs`, the
-/// transcripts, and the tests of the public API.
+/// Tested where their stories are: `predicates.rs`, `properties.rs`, `roster_limits.rs`,
+/// `session_pages.rs`, the transcripts, and the tests of the public API.
 const ELSEWHERE: &[&str] = &[
     "ALIASES_MAX",
     "ROSTER_MEMBERS_MAX",
@@ -386,6 +391,8 @@ const ELSEWHERE: &[&str] = &[
     "SESSION_CLIENTS_MAX",
     "NOTIFIED_CLIENTS_MAX",
     "COUNT_EXACT_MAX",
+    "PREDICATES_MAX",
+    "BOUNDED_AGE_MAX",
     "PAGE_ROWS_MAX",
     "ACCESS_CHECKS_MAX",
     "BATCH_BYTES_MAX",

@@ -98,8 +98,9 @@ impl World {
 
     fn cut(&mut self) {
         let subject = Some(SubjectId::new("alice").unwrap());
-        let all = RevokeWhere { subject, client: None, device: None, session: None, reason: None };
-        self.does(vec![Operation::RevokeWhere(all)]);
+        let matching = Criteria { subject, ..Criteria::default() };
+        let all = RevokeWhere { matching, ..RevokeWhere::default() };
+        self.does(vec![Operation::RevokeWhere(Box::new(all))]);
     }
 }
 

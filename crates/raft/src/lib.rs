@@ -34,6 +34,7 @@ pub mod offline;
 pub mod peer;
 mod peer_seam;
 mod reads;
+mod revocations;
 mod snapshot;
 mod standing;
 mod start;

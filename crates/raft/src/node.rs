@@ -252,6 +252,22 @@ impl Node {
         self.inner.engine.read_point(Consistency::AtLeast(position), deadline).await
     }
 
+    /// Waits until every member, learners too, has applied `position`. Those that have not said so
+    /// before the deadline: as far as this node knows who is a member.
+    pub async fn wait_for_all(
+        &self,
+        position: Position,
+        deadline: Instant,
+    ) -> Vec<(NodeId, Member)> {
+        let engine = Arc::clone(&self.inner.engine);
+        let work = async move { engine.wait_for_all(position, deadline).await };
+        match self.on_runtime(work).await {
+            Some(pending) => pending,
+            // It is stopping: nobody was asked.
+            None => self.inner.engine.standing.borrow().members.as_ref().clone(),
+        }
+    }
+
     /// Runs work that belongs to consensus on its own runtime.
     async fn on_runtime<T: Send + 'static>(
         &self,

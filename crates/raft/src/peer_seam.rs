@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use jeton_core::ids::ClusterId;
+use jeton_core::ids::{ClusterId, Position};
 use jeton_storage::disk::Disk;
 use jeton_storage::state::BaseReader;
 use tokio::time::Instant;
@@ -50,6 +50,10 @@ impl PeerHandler for Engine {
             Err(ReadError::Shutdown) => Err(ReadIndexError::Stopping),
             Err(_) => Err(ReadIndexError::NoQuorum),
         }
+    }
+
+    async fn applied(&self, position: Position, deadline: Instant) -> bool {
+        self.has_applied(position, deadline).await
     }
 
     fn clock_report(&self, report: ClockReport) -> Result<ClockVerdict, NotLeader> {

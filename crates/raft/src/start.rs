@@ -259,6 +259,7 @@ fn run(engine: &Arc<Engine>, door: &Arc<Doorkeeper>) -> Vec<JoinHandle<()>> {
         tokio::spawn(Arc::clone(engine).run_reports()),
         tokio::spawn(Arc::clone(engine).run_stepping_down()),
         tokio::spawn(Arc::clone(engine).run_proposals()),
+        tokio::spawn(Arc::clone(engine).run_revocations()),
         tokio::spawn(Arc::clone(engine).run_leases()),
         tokio::spawn(Arc::clone(engine).run_storage()),
         tokio::spawn(Arc::clone(engine).run_catching_up()),

@@ -31,11 +31,11 @@ use tracing::error;
 use crate::feed::Feeds;
 use crate::keys::{Keys, Verdict};
 use crate::metrics::Metrics;
-use crate::outbox::{Gauge, Issue, Outbox, Pending, Ready, Slot, result_of};
+use crate::outbox::{Counting, Gauge, Issue, Outbox, Pending, Ready, Slot, result_of};
 use crate::reads::{self, Asking};
 use crate::transactions::{self, Parts};
 use crate::waits::{AcquireName, Waits};
-use crate::{events, failures};
+use crate::{events, failures, revocations};
 
 /// What all connections share.
 pub(crate) struct Desk {
@@ -138,11 +138,12 @@ impl Desk {
             decode::Query::Session(query) => Kind::Session(query.kind()),
             decode::Query::Flight(_) => Kind::Await,
             decode::Query::Lock(_) => Kind::GetLock,
+            decode::Query::Matching(_) => Kind::RevokeWhere,
+            decode::Query::Revocation(_) => Kind::GetRevocation,
             decode::Query::Record(_) => Kind::GetRecord,
             decode::Query::Records(_) => Kind::FindRecords,
         };
-        let pending = Pending { tag, kind, deadline, issue: None, acquire: None, parts: None };
-        let slot = outbox.open(pending);
+        let slot = outbox.open(Pending::of(tag, kind, deadline));
         Asking { read, kind, slot, deadline }
     }
 
@@ -165,7 +166,9 @@ impl Desk {
                 let issue = issue(&write.command.operation, &tenant);
                 let parts = Parts::of(&write.command.operation, &tenant);
                 let acquire = self.acquire(&write.command);
-                let slot = outbox.open(Pending { tag, kind, deadline, issue, acquire, parts });
+                let counting = counting(&write.command.operation, &tenant);
+                let pending = Pending::of(tag, kind, deadline);
+                let slot = outbox.open(Pending { issue, acquire, parts, counting, ..pending });
                 self.submit(write, slot, times, outbox);
             }
             Verdict::Forged => {
@@ -175,8 +178,9 @@ impl Desk {
             Verdict::Unknown => {
                 let issue = issue(&write.command.operation, &tenant);
                 let parts = Parts::of(&write.command.operation, &tenant);
-                let slot =
-                    outbox.open(Pending { tag, kind, deadline, issue, acquire: None, parts });
+                let counting = counting(&write.command.operation, &tenant);
+                let pending = Pending::of(tag, kind, deadline);
+                let slot = outbox.open(Pending { issue, parts, counting, ..pending });
                 let (desk, outbox) = (self.clone(), outbox.clone());
                 tokio::spawn(async move {
                     desk.second_look(write, &tenant, kind, slot, times, &outbox).await;
@@ -301,6 +305,10 @@ impl Desk {
         if let Some(parts) = &pending.parts {
             parts.answered(&reply);
         }
+        if let (Some(_), Ok(Done::RevokedWhere(_))) = (&pending.counting, &reply.outcome) {
+            revocations::count_later(self, &pending, reply, outbox);
+            return None;
+        }
         match self.try_word(&pending, reply) {
             Ok(Worded::Done(response)) => Some(Ok(response)),
             Ok(Worded::KeyUnknown(reply)) => {
@@ -392,6 +400,12 @@ pub(crate) enum Issued {
 pub(crate) enum Worded {
     Done(Response),
     KeyUnknown(Reply),
+}
+
+/// What is to be counted once a revocation is in force.
+fn counting(operation: &Operation, tenant: &TenantId) -> Option<Arc<Counting>> {
+    let Operation::RevokeWhere(revoke) = operation else { return None };
+    Some(Arc::new(Counting { tenant: tenant.clone(), matching: revoke.matching.clone() }))
 }
 
 /// What the mac of the token that an operation issues is made over.

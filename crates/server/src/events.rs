@@ -56,7 +56,7 @@ impl EventSink for LoggedEvents {
             EventKind::FamilyRevoked { cause } => {
                 line!(info, &event, "family_revoked", cause = format!("{cause:?}"))
             }
-            EventKind::Cutoff { subject, client, device, session } => line!(
+            EventKind::Cutoff { subject, client, device, session, except } => line!(
                 info,
                 &event,
                 "cutoff",
@@ -64,6 +64,28 @@ impl EventSink for LoggedEvents {
                 client = client.as_ref().map(|c| c.as_str()),
                 device = device.as_ref().map(|d| d.as_str()),
                 session = session.as_ref().map(|s| s.as_str()),
+                exceptions = except.families.len() + except.sessions.len(),
+            ),
+            EventKind::Predicate { matching } => line!(
+                info,
+                &event,
+                "predicate",
+                subject = matching.subject.as_ref().map(|s| s.as_str()),
+                client = matching.client.as_ref().map(|c| c.as_str()),
+                device = matching.device.as_ref().map(|d| d.as_str()),
+                session = matching.session.as_ref().map(|s| s.as_str()),
+                region = matching.region.as_deref(),
+                ip = matching.ip.map(|range| range.to_string()),
+                attributes = matching.attributes.len(),
+                created_before_unix_ms = matching.created_before.map(|at| at.0),
+            ),
+            EventKind::PredicateSwept { revocation, progress } => line!(
+                info,
+                &event,
+                "predicate_swept",
+                revocation = revocation.0,
+                families = progress.families,
+                sessions = progress.sessions,
             ),
             EventKind::Reauthentication { subject } => {
                 line!(info, &event, "reauthentication", subject = subject.as_str())

@@ -32,6 +32,7 @@ pub mod offline;
 mod outbox;
 mod reads;
 mod records;
+mod revocations;
 mod routes;
 mod service;
 mod sessions;

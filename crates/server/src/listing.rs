@@ -19,6 +19,7 @@ use crate::desk::{Desk, unreadable};
 use crate::failures;
 use crate::reads::{Asking, age_of};
 use crate::records;
+use crate::revocations;
 use crate::sessions;
 
 /// Rows of an index that one look goes through.
@@ -32,8 +33,8 @@ const PAGE_BYTES: usize = 1024 * 1024;
 
 /// Whether a read is answered here.
 pub(crate) fn is_one(query: &Query) -> bool {
-    use Query::{Families, FamilyCount, Records, Session};
-    matches!(query, Families(_) | FamilyCount(_) | Records(_) | Session(_))
+    use Query::{Families, FamilyCount, Matching, Records, Session};
+    matches!(query, Families(_) | FamilyCount(_) | Matching(_) | Records(_) | Session(_))
 }
 
 /// Answers a listing or a count behind its barrier.
@@ -50,6 +51,7 @@ pub(crate) async fn answer(
             listing::counted(point.position, age, walk.count(query).await?)
         }
         Query::Session(query) => sessions::answer(desk, asking, query, point).await,
+        Query::Matching(_) => revocations::dry_run(desk, asking, point).await,
         Query::Records(asked) => records::page(desk, asking, point, asked).await,
         _ => Err(jeton_wire::reply::bug("only listings are listed")),
     }

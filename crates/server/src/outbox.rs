@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use jeton_core::command::Criteria;
 use jeton_core::ids::{SecretDigest, TenantId};
 use jeton_core::reply::{Done, Reply};
 use jeton_raft::{ProposeError, ReplySink};
@@ -50,6 +51,22 @@ pub(crate) struct Pending {
     pub(crate) acquire: Option<AcquireName>,
     /// What it is made of, if it is a transaction.
     pub(crate) parts: Option<Arc<Parts>>,
+    /// What is to be counted before it is answered, if it revokes all that matches.
+    pub(crate) counting: Option<Arc<Counting>>,
+}
+
+impl Pending {
+    /// One that needs nothing more.
+    pub(crate) fn of(tag: u64, kind: Kind, deadline: Instant) -> Self {
+        Self { tag, kind, deadline, issue: None, acquire: None, parts: None, counting: None }
+    }
+}
+
+/// What a revocation names.
+#[derive(Debug)]
+pub(crate) struct Counting {
+    pub(crate) tenant: TenantId,
+    pub(crate) matching: Criteria,
 }
 
 /// What a new token's mac is made over, beside what the reply says.
@@ -350,7 +367,7 @@ mod tests {
 
     fn pending(tag: u64) -> Pending {
         let deadline = Instant::now() + Duration::from_secs(60);
-        Pending { tag, kind: Kind::Touch, deadline, issue: None, acquire: None, parts: None }
+        Pending::of(tag, Kind::Touch, deadline)
     }
 
     fn unknown() -> Result<Reply, ProposeError> {

@@ -14,6 +14,7 @@ use jeton_wire::Failure;
 use jeton_wire::decode::{self, Query, Read};
 use jeton_wire::pb::v1::operation_result::Response;
 use jeton_wire::reply::{self, Kind};
+use jeton_wire::revocation;
 use tokio::time::Instant;
 
 use crate::desk::{Desk, unreadable};
@@ -110,6 +111,13 @@ fn answer_one(desk: &Desk, asking: &Asking, point: &ReadPoint) -> Result<Respons
             Err(refusal) => Err(refusal),
         },
         Query::Validate { .. } => validate(desk, asking, point)?,
+        Query::Revocation(at) => {
+            let looked = desk
+                .node
+                .view(|tables, _| read::revocation(tables, point.now, tenant, *at))
+                .map_err(|error| unreadable(&error))?;
+            return revocation::got(point.position, age_of(point), looked);
+        }
         Query::Record(asked) => return records::one(desk, asking, point, asked),
         _ => {
             return Err(reply::bug("listings and locks are answered elsewhere"));

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use jeton_core::access::Access;
 use jeton_core::ids::{FamilyId, Generation, Kid, Mac, Position, UnixMs};
 use jeton_core::reply::{
-    ConsumedRecord, FamilyView, Flight, Granted, LockView, RecordView, Refusal,
+    ConsumedRecord, FamilyView, Flight, Granted, LockView, RecordView, Refusal, RevocationView,
 };
 
 use crate::check::{self, Violation};
@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::pb::v1;
 use crate::pb::v1::operation_result::Response;
 use crate::transact::{self, Transacted};
-use crate::{access, listing, lock, record, refusal, session, suspension, view};
+use crate::{access, listing, lock, record, refusal, revocation, session, suspension, view};
 
 /// The outcome of a mutation.
 #[derive(Debug, Clone, PartialEq)]
@@ -137,7 +137,9 @@ pub enum Answer {
     /// To `RevokeFamily`.
     RevokeFamily(Answered<Revocation>),
     /// To `RevokeWhere`.
-    RevokeWhere(Answered<()>),
+    RevokeWhere(Answered<revocation::Hit>),
+    /// To `GetRevocation`.
+    GetRevocation(Seen<RevocationView>),
     /// To something about sessions.
     Session(session::Answer),
     /// To `Suspend`: whether it was suspended already.
@@ -215,7 +217,8 @@ pub(crate) fn response(response: Response) -> Result<Answer, Violation> {
         Response::GetFamily(r) => get_family(r).map(Answer::GetFamily),
         Response::RevokeToken(r) => revoke_token(r).map(Answer::RevokeToken),
         Response::RevokeFamily(r) => revoke_family(r).map(Answer::RevokeFamily),
-        Response::RevokeWhere(r) => revoke_where(r).map(Answer::RevokeWhere),
+        Response::RevokeWhere(r) => revocation::hit(r).map(Answer::RevokeWhere),
+        Response::GetRevocation(r) => revocation::revocation(r).map(Answer::GetRevocation),
         Response::CreateSession(r) => about(session::created(r), session::Answer::Created),
         Response::TouchSession(r) => about(session::touched(r), session::Answer::Touched),
         Response::EndSession(r) => about(session::ended_from(r), session::Answer::Ended),
@@ -364,14 +367,6 @@ pub fn revoke_family(r: v1::RevokeFamilyResponse) -> Result<Answered<Revocation>
         Outcome::Refusal(pb) => Err(refusal::decode(pb)?),
     };
     Ok(Answered { position: Position(r.position), outcome })
-}
-
-/// See [`Answer::RevokeWhere`].
-///
-/// # Errors
-/// [`Violation`] if the response breaks the protocol.
-pub fn revoke_where(r: v1::RevokeWhereResponse) -> Result<Answered<()>, Violation> {
-    unless_refused(r.position, r.refusal, ())
 }
 
 /// See [`Answer::RevokeAccessToken`].

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use jeton_core::access::AccessClaims;
 use jeton_core::command::{
-    Binding, Command, CreateFamily, Losers, Operation, Part, Presented, PresentedToken,
-    RequestName, RevokeFamily, RevokeToken, RevokeWhere, Rotate, Touch, UpdateFamily,
+    Binding, Command, CreateFamily, Criteria, Except, Losers, Operation, Part, Presented,
+    PresentedToken, RequestName, RevokeFamily, RevokeToken, Rotate, Touch, UpdateFamily,
 };
 use jeton_core::ids::{
     ClientId, DurationMs, FamilyId, Generation, Kid, LockName, Mac, Position, TenantId,
@@ -22,7 +22,7 @@ use crate::listing::{self, PageAsked};
 use crate::lock::{self, FlightAsked};
 use crate::pb::v1;
 use crate::record::{self, RecordsAsked};
-use crate::{session, suspension, transact};
+use crate::{revocation, session, suspension, transact};
 
 /// A checked request.
 #[derive(Debug, Clone, PartialEq)]
@@ -114,6 +114,10 @@ pub enum Query {
     Flight(FlightAsked),
     /// Who holds a lock.
     Lock(LockName),
+    /// How much a revocation would hit, but for what.
+    Matching(Box<(Criteria, Except)>),
+    /// What became of a revocation.
+    Revocation(Position),
     /// A record, by its key.
     Record(RecordsAsked),
     /// Records by an index key, a page of them.
@@ -147,7 +151,8 @@ pub fn operation(request: Option<v1::operation::Request>) -> Result<Asked, Viola
         Request::GetFamily(r) => get_family(&r).map(Asked::Read),
         Request::RevokeToken(r) => revoke_token(r).map(Asked::Write),
         Request::RevokeFamily(r) => revoke_family(&r).map(Asked::Write),
-        Request::RevokeWhere(r) => revoke_where(&r).map(Asked::Write),
+        Request::RevokeWhere(r) => revocation::decode_where(r),
+        Request::GetRevocation(r) => revocation::decode_get(r).map(Asked::Read),
         Request::CreateSession(r) => session::decode_create(r).map(Asked::Write),
         Request::TouchSession(r) => session::decode_touch(r).map(Asked::Write),
         Request::EndSession(r) => session::decode_end(&r).map(Asked::Write),
@@ -319,34 +324,6 @@ fn revoke_family(r: &v1::RevokeFamilyRequest) -> Result<Write, Violation> {
     Ok(write(tenant, request, Operation::RevokeFamily(revoke), None))
 }
 
-fn revoke_where(r: &v1::RevokeWhereRequest) -> Result<Write, Violation> {
-    let tenant = check::tenant(&r.tenant)?;
-    let request = name(r.request.clone())?;
-    let revoke = RevokeWhere {
-        subject: check::subject_opt(&r.subject)?,
-        client: check::client_opt(&r.client)?,
-        device: check::device_opt("device", &r.device)?,
-        session: check::session_opt("session", &r.session)?,
-        reason: check::text_opt("reason", &r.reason, limits::REASON_BYTES_MAX)?,
-    };
-    let named = revoke.subject.is_some()
-        || revoke.client.is_some()
-        || revoke.device.is_some()
-        || revoke.session.is_some();
-    match (named, r.whole_tenant) {
-        (false, false) => Err(Violation::new(
-            "whole_tenant",
-            "is false and nothing is named: name a subject, client, device or session, or set it \
-             to revoke everything of the tenant",
-        )),
-        (true, true) => Err(Violation::new(
-            "whole_tenant",
-            "is true although a subject, client, device or session is named: leave one of them out",
-        )),
-        _ => Ok(write(tenant, request, Operation::RevokeWhere(revoke), None)),
-    }
-}
-
 pub(crate) fn write(
     tenant: TenantId,
     request: RequestName,
@@ -405,6 +382,11 @@ pub fn consistency(consistency: Option<v1::Consistency>) -> Result<Consistency, 
             "is false: set it to true, or choose at_least_position or bounded_max_age_ms",
         )),
         Some(Level::AtLeastPosition(position)) => Ok(Consistency::AtLeast(Position(position))),
+        Some(Level::BoundedMaxAgeMs(ms)) if ms > limits::BOUNDED_AGE_MAX.0 => {
+            let max = limits::BOUNDED_AGE_MAX.0;
+            let problem = format!("is {ms}: the limit is {max}");
+            Err(Violation::new("consistency.bounded_max_age_ms", problem))
+        }
         Some(Level::BoundedMaxAgeMs(ms)) => Ok(Consistency::Bounded(Duration::from_millis(ms))),
     }
 }

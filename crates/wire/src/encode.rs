@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jeton_core::command::{
     Binding, CapPolicy, CapScope, Command, CreateFamily, FamilyCap, Losers, Operation, Origin,
-    Presented, RequestName, RevokeFamily, RevokeToken, RevokeWhere, Rotate, Touch, UpdateFamily,
+    Presented, RequestName, RevokeFamily, RevokeToken, Rotate, Touch, UpdateFamily,
 };
 use jeton_core::ids::{Mac, TenantId};
 
@@ -14,7 +14,7 @@ use crate::access;
 use crate::decode::{Asked, Consistency, Query, Read, Write};
 use crate::pb::v1;
 use crate::pb::v1::operation::Request;
-use crate::{listing, lock, record, session, suspension, transact};
+use crate::{listing, lock, record, revocation, session, suspension, transact};
 
 /// The request of a pipeline operation; `None` for commands that clients don't send.
 #[must_use]
@@ -37,7 +37,9 @@ fn command(Write { command, mac, part_macs }: &Write) -> Option<Request> {
         Operation::UpdateFamily(u) => Request::UpdateFamily(update_family(tenant, *name, u)),
         Operation::RevokeToken(r) => Request::RevokeToken(revoke_token(tenant, *name, r, mac)),
         Operation::RevokeFamily(r) => Request::RevokeFamily(revoke_family(tenant, *name, r)),
-        Operation::RevokeWhere(r) => Request::RevokeWhere(revoke_where(tenant, *name, r)),
+        Operation::RevokeWhere(r) => {
+            Request::RevokeWhere(revocation::revoke_where(tenant, *name, r))
+        }
         Operation::RevokeAccessToken(r) => {
             Request::RevokeAccessToken(access::revoke(tenant, *name, r))
         }
@@ -119,6 +121,13 @@ fn query(read: &Read) -> Request {
             tokens: tokens.iter().map(access::claims).collect(),
             consistency,
         }),
+        Query::Matching(asked) => {
+            Request::RevokeWhere(revocation::dry_run(&read.tenant, &asked.0, &asked.1))
+        }
+        Query::Revocation(at) => {
+            let revocation = at.0;
+            Request::GetRevocation(v1::GetRevocationRequest { tenant, revocation, consistency })
+        }
         Query::Record(asked) => {
             Request::GetRecord(record::get_request(&read.tenant, asked, read.consistency))
         }
@@ -258,29 +267,6 @@ pub fn revoke_family(
         tenant: tenant.as_str().to_owned(),
         request: Some(request_name(name)),
         family_id: Bytes::copy_from_slice(&revoke.family.0),
-        reason: text(revoke.reason.as_deref()),
-    }
-}
-
-/// See [`RevokeWhere`]. Nothing named means the whole tenant: the wire says so explicitly.
-#[must_use]
-pub fn revoke_where(
-    tenant: &TenantId,
-    name: RequestName,
-    revoke: &RevokeWhere,
-) -> v1::RevokeWhereRequest {
-    let named = revoke.subject.is_some()
-        || revoke.client.is_some()
-        || revoke.device.is_some()
-        || revoke.session.is_some();
-    v1::RevokeWhereRequest {
-        tenant: tenant.as_str().to_owned(),
-        request: Some(request_name(name)),
-        subject: text(revoke.subject.as_ref().map(|s| s.as_str())),
-        client: text(revoke.client.as_ref().map(|c| c.as_str())),
-        device: text(revoke.device.as_ref().map(|d| d.as_str())),
-        session: text(revoke.session.as_ref().map(|s| s.as_str())),
-        whole_tenant: !named,
         reason: text(revoke.reason.as_deref()),
     }
 }

@@ -27,6 +27,7 @@ pub mod record;
 mod redact;
 pub mod refusal;
 pub mod reply;
+pub mod revocation;
 pub mod session;
 pub mod status;
 pub mod suspension;

@@ -154,6 +154,7 @@ pub(crate) fn cause(cause: RevocationCause) -> v1::revoked::Cause {
         RevocationCause::CodeReplay => Cause::CodeReplay,
         RevocationCause::Suspension => Cause::Suspension,
         RevocationCause::AccessToken => Cause::AccessToken,
+        RevocationCause::Predicate => Cause::Predicate,
         _ => Cause::Unspecified,
     }
 }
@@ -390,6 +391,7 @@ pub(crate) fn cause_from(field: &str, cause: i32) -> Result<RevocationCause, Vio
         Ok(Cause::CodeReplay) => RevocationCause::CodeReplay,
         Ok(Cause::Suspension) => RevocationCause::Suspension,
         Ok(Cause::AccessToken) => RevocationCause::AccessToken,
+        Ok(Cause::Predicate) => RevocationCause::Predicate,
         Ok(Cause::Unspecified) | Err(_) => {
             return Err(Violation::new(field, format!("{cause} is unknown to this client")));
         }

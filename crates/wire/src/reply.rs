@@ -10,7 +10,7 @@ use tonic::Code;
 use crate::failure::{Failure, reason};
 use crate::pb::v1;
 use crate::pb::v1::operation_result::Response;
-use crate::{access, listing, lock, record, refusal, session, transact, view};
+use crate::{access, listing, lock, record, refusal, revocation, session, transact, view};
 
 /// Which response a request is answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,6 +33,8 @@ pub enum Kind {
     RevokeFamily,
     /// `RevokeWhereResponse`
     RevokeWhere,
+    /// `GetRevocationResponse`
+    GetRevocation,
     /// `ListFamiliesResponse`
     ListFamilies,
     /// `CountFamiliesResponse`
@@ -193,9 +195,7 @@ fn performed(
         (Kind::UpdateFamily, Done::FamilyUpdated { version }) => {
             Response::UpdateFamily(v1::UpdateFamilyResponse { position, version, refusal: None })
         }
-        (Kind::RevokeWhere, Done::Cut) => {
-            Response::RevokeWhere(v1::RevokeWhereResponse { position, refusal: None })
-        }
+        (Kind::RevokeWhere, Done::RevokedWhere(it)) => revocation::revoked(position, &it, None),
         (Kind::Session(kind), done) => session::performed(kind, position, done)?,
         (Kind::Suspend, Done::Suspended { already }) => {
             Response::Suspend(v1::SuspendResponse { position, already, refusal: None })
@@ -279,7 +279,9 @@ fn refused(kind: Kind, position: u64, refusal: v1::Refusal) -> Result<Response, 
             refusal: Some(refusal),
         }),
         Kind::RevokeWhere => {
-            Response::RevokeWhere(v1::RevokeWhereResponse { position, refusal: Some(refusal) })
+            let refusal = Some(refusal);
+            let response = v1::RevokeWhereResponse { position, refusal, ..Default::default() };
+            Response::RevokeWhere(response)
         }
         Kind::Session(kind) => session::refused(kind, position, refusal)?,
         Kind::Transact => transact::refused(position, refusal),

@@ -8,7 +8,7 @@ use jeton_core::ids::{ClusterId, Jti, Position, UnixMs};
 use crate::check::{self, Violation};
 use crate::encode;
 use crate::pb::v1;
-use crate::refusal;
+use crate::{refusal, revocation};
 
 /// A place in a cluster's feed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,12 +60,16 @@ fn change(change: &Change) -> v1::RevocationChange {
             cause: refusal::cause(*cause).into(),
         })),
         Change::SessionEnded { session } => Some(Pb::SessionEnded(session.as_str().to_owned())),
-        Change::Cutoff { subject, client, device, session } => Some(Pb::Cutoff(v1::CutoffMade {
-            subject: encode::text(subject.as_ref().map(|id| id.as_str())),
-            client: encode::text(client.as_ref().map(|id| id.as_str())),
-            device: encode::text(device.as_ref().map(|id| id.as_str())),
-            session: encode::text(session.as_ref().map(|id| id.as_str())),
-        })),
+        Change::Cutoff { subject, client, device, session, except } => {
+            Some(Pb::Cutoff(v1::CutoffMade {
+                subject: encode::text(subject.as_ref().map(|id| id.as_str())),
+                client: encode::text(client.as_ref().map(|id| id.as_str())),
+                device: encode::text(device.as_ref().map(|id| id.as_str())),
+                session: encode::text(session.as_ref().map(|id| id.as_str())),
+                except_family_ids: revocation::excepted(except).0,
+                except_sessions: revocation::excepted(except).1,
+            }))
+        }
         Change::Reauthentication { subject } => {
             Some(Pb::ReauthenticationOf(subject.as_str().to_owned()))
         }
@@ -118,6 +122,7 @@ fn change_from(pb: v1::RevocationChange) -> Result<Change, Violation> {
             client: check::client_opt(&it.client)?,
             device: check::device_opt("device", &it.device)?,
             session: check::session_opt("session", &it.session)?,
+            except: revocation::excepted_from(&it.except_family_ids, &it.except_sessions)?,
         },
         Pb::ReauthenticationOf(subject) => {
             Change::Reauthentication { subject: check::subject(&subject)? }
@@ -146,6 +151,8 @@ mod tests {
     use jeton_core::ids::{ClientId, DeviceId, FamilyId, SessionId, SubjectId};
     use jeton_core::reply::RevocationCause;
 
+    use jeton_core::command::Except;
+
     use super::*;
 
     #[test]
@@ -163,12 +170,19 @@ mod tests {
         let mut changes = vec![
             Change::FamilyRevoked { family, cause: RevocationCause::Reuse },
             Change::SessionEnded { session: session.clone() },
-            Change::Cutoff { subject: None, client: None, device: None, session: None },
+            Change::Cutoff {
+                subject: None,
+                client: None,
+                device: None,
+                session: None,
+                except: Except { families: vec![family], sessions: vec![session.clone()] },
+            },
             Change::Cutoff {
                 subject: Some(subject.clone()),
                 client: Some(client.clone()),
                 device: Some(DeviceId::new("phone").expect("a good id")),
                 session: Some(session),
+                except: Except::default(),
             },
             Change::Reauthentication { subject },
             Change::AccessTokenRevoked { jti, client },

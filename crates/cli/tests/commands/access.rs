@@ -7,7 +7,7 @@ async fn an_access_token_is_revoked_and_checked_on_the_command_line() {
     let cluster = cluster(1).await;
     let at = cluster.endpoints().join(",");
     json("tenant create acme", &at).await;
-    let check = "check --tenant acme --jti t1 --client web --max-age 1h";
+    let check = "check --tenant acme --jti t1 --client web --max-age 1m";
     let (active, exit) = json("check --tenant acme --jti t1 --client web", &at).await;
     assert_eq!((active["result"].as_str(), exit), (Some("ACTIVE"), 0));
     assert!(active["position"].is_string(), "positions are strings: {active}");

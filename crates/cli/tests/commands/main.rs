@@ -7,6 +7,7 @@ mod init;
 mod locks;
 mod offline;
 mod records;
+mod revocations;
 mod sessions;
 mod tokens;
 

@@ -12,6 +12,7 @@
 //! error says that the outcome is unknown, and the status shows what became of it.
 
 mod backup;
+mod everywhere;
 mod settings;
 mod status;
 
@@ -30,6 +31,7 @@ use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 pub use backup::BackupStream;
+pub use everywhere::Pending;
 pub use settings::SettingsChange;
 pub use status::{ClusterStatus, Member, NodeState};
 

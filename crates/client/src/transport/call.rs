@@ -96,6 +96,7 @@ fn name_of(request: &mut Request) -> Option<&mut RequestName> {
         | Request::ListFamilies(_)
         | Request::CountFamilies(_)
         | Request::CheckAccess(_)
+        | Request::GetRevocation(_)
         | Request::Await(_)
         | Request::GetLock(_)
         | Request::GetRecord(_)

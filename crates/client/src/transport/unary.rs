@@ -80,6 +80,7 @@ async fn dispatch(
         Request::RevokeToken(r) => one!(revocation, revoke_token, r, left, RevokeToken),
         Request::RevokeFamily(r) => one!(revocation, revoke_family, r, left, RevokeFamily),
         Request::RevokeWhere(r) => one!(revocation, revoke_where, r, left, RevokeWhere),
+        Request::GetRevocation(r) => one!(revocation, get_revocation, r, left, GetRevocation),
         Request::RevokeAccessToken(r) => {
             one!(revocation, revoke_access_token, r, left, RevokeAccessToken)
         }

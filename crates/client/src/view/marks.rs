@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use jeton_core::access::{Claims, Facts, Lineage, Mark};
-use jeton_core::command::Suspendable;
+use jeton_core::command::{Except, Suspendable};
 use jeton_core::feed::{Change, FeedEntry};
-use jeton_core::ids::{FamilyId, UnixMs};
+use jeton_core::ids::{FamilyId, Position, UnixMs};
 use jeton_core::reply::RevocationCause;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
@@ -76,13 +76,24 @@ pub(super) struct Marks {
     kinds: AtomicU16,
     /// How many marks.
     len: AtomicU64,
+    /// What cutoffs leave alone, by their keys. Few have any.
+    spared: ArcSwap<HashMap<u128, Spared>>,
+}
+
+/// What the cutoff at a position leaves alone.
+#[derive(Clone)]
+struct Spared {
+    position: Position,
+    until: UnixMs,
+    except: Arc<Except>,
 }
 
 impl Marks {
     pub(super) fn new(seed: u64) -> Self {
         let shards = (0..SHARDS).map(|_| ArcSwap::from_pointee(Shard::default()));
         let (masks, kinds, len) = (AtomicU16::new(0), AtomicU16::new(0), AtomicU64::new(0));
-        Self { seed, shards: shards.collect(), masks, kinds, len }
+        let spared = ArcSwap::default();
+        Self { seed, shards: shards.collect(), masks, kinds, len, spared }
     }
 
     /// All of a snapshot at once.
@@ -115,6 +126,9 @@ impl Marks {
 
     /// Forgets what can matter to no access token any more.
     pub(super) fn forget(&self, clock: UnixMs) {
+        if self.spared.load().values().any(|spared| spared.until <= clock) {
+            self.change_spared(|all| all.retain(|_, spared| clock < spared.until));
+        }
         for place in &self.shards {
             let shard = place.load();
             if shard.values().any(|held| held.until <= clock) {
@@ -152,7 +166,7 @@ impl Marks {
                     let key = self.key(Kind::Session as u8, &[Some(session.as_str())]);
                     (key, Some(RevocationCause::Session))
                 }
-                Change::Cutoff { subject, client, device, session } => {
+                Change::Cutoff { subject, client, device, session, except } => {
                     let names = [
                         subject.as_ref().map(|id| id.as_str()),
                         client.as_ref().map(|id| id.as_str()),
@@ -163,7 +177,11 @@ impl Marks {
                         names.iter().enumerate().map(|(bit, n)| u8::from(n.is_some()) << bit);
                     let mask: u8 = bits.sum();
                     self.masks.fetch_or(1 << mask, Ordering::Release);
-                    (self.key(Kind::Cutoff as u8 + mask, &names), Some(RevocationCause::Cutoff))
+                    let key = self.key(Kind::Cutoff as u8 + mask, &names);
+                    if *except != Except::default() {
+                        self.spare(key, entry, except);
+                    }
+                    (key, Some(RevocationCause::Cutoff))
                 }
                 Change::Reauthentication { subject } => {
                     let key = self.of_kind(Kind::Reauthentication, Some(subject.as_str()));
@@ -190,6 +208,35 @@ impl Marks {
             let mark = |cause| Mark { cause, position: entry.position, at: entry.at };
             tell(key, cause.map(|cause| Held { mark: mark(cause), until }));
         }
+    }
+
+    /// Notes what a cutoff leaves alone: before its mark is set, so that nobody is denied for a
+    /// moment. It is looked at together with the mark of the same position only.
+    fn spare(&self, key: u128, entry: &FeedEntry, except: &Except) {
+        let (position, until) = (entry.position, entry.until);
+        let spared = Spared { position, until, except: Arc::new(except.clone()) };
+        self.change_spared(|all| {
+            if all.get(&key).is_none_or(|known| known.position <= position) {
+                all.insert(key, spared);
+            }
+        });
+    }
+
+    fn change_spared(&self, change: impl FnOnce(&mut HashMap<u128, Spared>)) {
+        let mut all = HashMap::clone(&self.spared.load());
+        change(&mut all);
+        self.spared.store(Arc::new(all));
+    }
+
+    /// Whether the cutoff under this key leaves alone what the claims name.
+    fn spares(&self, key: u128, mark: &Mark, claims: &Claims<'_>) -> bool {
+        let all = self.spared.load();
+        let Some(spared) = all.get(&key).filter(|spared| spared.position == mark.position) else {
+            return false;
+        };
+        let Except { families, sessions } = &*spared.except;
+        claims.family.is_some_and(|family| families.contains(&family))
+            || claims.session.is_some_and(|name| sessions.iter().any(|id| id.as_str() == name))
     }
 
     /// Names of one kind are always as many, and in the same places.
@@ -298,8 +345,14 @@ impl Facts for Marks {
         self.masks.load(Ordering::Acquire)
     }
 
-    fn cutoff(&self, mask: u8, names: [Option<&str>; 4]) -> Result<Option<Mark>, Infallible> {
-        Ok(self.find(self.key(Kind::Cutoff as u8 + mask, &names)))
+    fn cutoff(
+        &self,
+        mask: u8,
+        names: [Option<&str>; 4],
+        claims: &Claims<'_>,
+    ) -> Result<Option<Mark>, Infallible> {
+        let key = self.key(Kind::Cutoff as u8 + mask, &names);
+        Ok(self.find(key).filter(|mark| !self.spares(key, mark, claims)))
     }
 
     fn reauthentication(&self, subject: &str) -> Result<Option<Mark>, Infallible> {

@@ -209,7 +209,7 @@ async fn an_answer_of_the_wrong_kind_or_generation_is_not_believed() {
 
     let node = FakeNode::start(|_| {
         let position = 1;
-        let cut = v1::RevokeWhereResponse { position, refusal: None };
+        let cut = v1::RevokeWhereResponse { position, ..Default::default() };
         Act::Answer(Response::RevokeWhere(cut))
     })
     .await;

@@ -122,7 +122,7 @@ async fn reads_and_revocations_are_repeated_too() {
         }
         Act::Answer(match &operation.request {
             Some(Request::RevokeWhere(_)) => {
-                Response::RevokeWhere(v1::RevokeWhereResponse { position: 7, refusal: None })
+                Response::RevokeWhere(v1::RevokeWhereResponse { position: 7, ..Default::default() })
             }
             Some(Request::RevokeFamily(_)) => Response::RevokeFamily(v1::RevokeFamilyResponse {
                 position: 8,

@@ -58,10 +58,10 @@ pub(crate) fn create<T: Tables, R: Replies>(
         row.authenticated_at = known.min();
     }
     row.check();
-    if let Some(by) = roots::suspended_by(turn.tables, id, tenant, &row.roots())? {
+    if let Some(by) = roots::suspended_by(turn.tables, id, tenant, &row.roots(wish.family))? {
         return Ok(Err(Refusal::Suspended(by)));
     }
-    if let Some(by) = roots::dead_by(turn.tables, id, tenant, &row.roots(), turn.now)? {
+    if let Some(by) = roots::dead_by(turn.tables, id, tenant, &row.roots(wish.family), turn.now)? {
         return Ok(Err(Refusal::Revoked(by)));
     }
     if super::load(turn.tables, id, tenant, wish.family, turn.now)?.is_some() {
@@ -150,6 +150,7 @@ fn new_row<T: Tables, R: Replies>(
             spent_aliases: 0,
         }),
         version: 1,
+        updated: turn.position,
         subject: wish.subject.clone(),
         client: wish.client.clone(),
         device: wish.device.clone(),

@@ -10,7 +10,7 @@ use crate::command::TenantSettings;
 use crate::ids::{FamilyId, Position, TenantId};
 use crate::keys::{self, index};
 use crate::reply::{EventKind, Replies};
-use crate::tables::{Tables, TablesError};
+use crate::tables::{ReadTables, Tables, TablesError};
 use crate::turn::Turn;
 
 use super::FamilyRow;
@@ -82,6 +82,12 @@ pub(crate) fn count_gone<T: Tables, R: Replies>(
     count(turn, id, |kept| kept.saturating_sub(1)).map(drop)
 }
 
+/// How many rows of families a tenant keeps, those of dead ones included.
+pub(crate) fn kept(tables: &impl ReadTables, id: &TenantId) -> Result<u64, TablesError> {
+    let row = tables.get(&keys::family_index(id, index::KEPT, &[]))?;
+    row.map_or(Ok(0), |row| decode_row(&row))
+}
+
 fn count<T: Tables, R: Replies>(
     turn: &mut Turn<'_, T, R>,
     id: &TenantId,
@@ -107,7 +113,7 @@ pub(crate) struct Found {
 
 /// Up to `rows_max` families of an index, in the order of creation, behind `after`.
 pub(crate) fn scan(
-    tables: &impl crate::tables::ReadTables,
+    tables: &impl ReadTables,
     index: &[u8],
     after: Option<Found>,
     rows_max: usize,

@@ -6,7 +6,7 @@
 
 pub(crate) mod cap;
 pub(crate) mod create;
-mod index;
+pub(crate) mod index;
 pub(crate) mod list;
 pub(crate) mod opaque;
 pub(crate) mod reclaim;
@@ -23,6 +23,7 @@ use crate::codec::decode_row;
 use crate::ids::{FamilyId, TenantId, UnixMs};
 use crate::keys;
 use crate::reply::RevokedBy;
+use crate::revocation::predicate;
 use crate::roots;
 use crate::standing::{Standing, standing};
 use crate::suspension::Suspended;
@@ -53,6 +54,23 @@ impl Loaded {
     }
 }
 
+/// A family's row, as if a sweep had been there: what an active predicate has hit is dead.
+pub(crate) fn read(
+    tenant: &Tenant,
+    family: FamilyId,
+    bytes: &Bytes,
+) -> Result<FamilyRow, TablesError> {
+    let mut row: FamilyRow = decode_row(bytes)?;
+    row.check();
+    if row.dead.is_none()
+        && !tenant.active.is_empty()
+        && let Some(by) = predicate::hit_by(tenant, &row.facts(), &row.roots(family))
+    {
+        row.die(by);
+    }
+    Ok(row)
+}
+
 /// Reads a family and what became of its roots. `None` if it was never there, or is forgotten.
 pub(crate) fn load(
     tables: &impl ReadTables,
@@ -63,13 +81,12 @@ pub(crate) fn load(
 ) -> Result<Option<Loaded>, TablesError> {
     let key = keys::family(id, family);
     let Some(bytes) = tables.get(&key)? else { return Ok(None) };
-    let row: FamilyRow = decode_row(&bytes)?;
-    row.check();
+    let row = read(tenant, family, &bytes)?;
     if now >= row.forgotten_at() {
         return Ok(None);
     }
     let own = row.dead.clone().or(row.suspended.clone().map(Suspended::by));
-    let revoked = roots::first(own, roots::dead_by(tables, id, tenant, &row.roots(), now)?);
+    let revoked = roots::first(own, roots::dead_by(tables, id, tenant, &row.roots(family), now)?);
     Ok(Some(Loaded { key, bytes, row, revoked }))
 }
 

@@ -16,12 +16,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Binding, PresentedToken};
 use crate::ids::{
-    ClientId, DeviceId, DurationMs, Generation, Kid, Position, RequestId, SecretDigest, SessionId,
-    SubjectId, UnixMs,
+    ClientId, DeviceId, DurationMs, FamilyId, Generation, Kid, Position, RequestId, SecretDigest,
+    SessionId, SubjectId, UnixMs,
 };
 use crate::limits;
 use crate::reply::RevokedBy;
-use crate::roots::Roots;
+use crate::revocation::predicate::Facts;
+use crate::roots::{Itself, Roots};
 use crate::suspension::Suspended;
 
 /// What is kept of a family.
@@ -44,6 +45,8 @@ pub(crate) struct FamilyRow {
     pub(crate) opaque: Option<Chain>,
     /// Counts updates, not rotations.
     pub(crate) version: u64,
+    /// Where it was created or last updated. Rotations are the head's.
+    pub(crate) updated: Position,
     pub(crate) subject: SubjectId,
     pub(crate) client: ClientId,
     pub(crate) device: Option<DeviceId>,
@@ -123,6 +126,7 @@ impl FamilyRow {
         assert!(self.ring.first().is_none_or(|s| s.rotated_at == self.head.made_at));
         assert!(self.ring.is_sorted_by(|new, old| new.rotated_at >= old.rotated_at));
         assert!(self.idle_expires_at <= self.expires_at, "idle outlives the family");
+        assert!(self.created <= self.updated, "it was created before it was updated");
         assert!(self.origin <= self.created, "an origin can't come after what it made");
         assert!(self.authenticated_at.is_none_or(|at| self.origin <= at), "an origin is oldest");
         assert!(self.head.seal.is_none() || !self.ring.is_empty(), "a seal for nobody");
@@ -131,8 +135,9 @@ impl FamilyRow {
     }
 
     /// What it hangs on.
-    pub(crate) fn roots(&self) -> Roots<'_> {
+    pub(crate) fn roots(&self, itself: FamilyId) -> Roots<'_> {
         Roots {
+            itself: Itself::Family(itself),
             subject: Some(&self.subject),
             client: Some(&self.client),
             device: self.device.as_ref(),
@@ -142,6 +147,20 @@ impl FamilyRow {
             created: self.created,
             authenticated_at: self.authenticated_at,
             cut_by_restore: true,
+        }
+    }
+
+    /// What revocations compare. A rotation writes the address, an update the attributes.
+    pub(crate) fn facts(&self) -> Facts<'_> {
+        Facts {
+            subject: &self.subject,
+            client: Some(&self.client),
+            device: self.device.as_ref(),
+            session: self.session.as_ref(),
+            ip: self.ip.as_deref(),
+            attributes: &self.attributes,
+            created_at: self.created_at,
+            written: self.updated.max(self.head.position),
         }
     }
 

@@ -33,6 +33,7 @@ pub(crate) fn update<T: Tables, R: Replies>(
     // Before the grace changes: a longer one must not bring back what may be erased already.
     row.erase_old_seal(turn.now);
     row.version += 1;
+    row.updated = turn.position;
     if let Some(attributes) = &wish.attributes {
         row.attributes = attributes.clone();
     }

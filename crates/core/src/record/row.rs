@@ -16,7 +16,7 @@ use crate::command::{Precondition, RecordRoots};
 use crate::ids::{FamilyId, KeyDigest, Position, RecordKind, TenantId, UnixMs};
 use crate::keys;
 use crate::limits;
-use crate::roots::Roots;
+use crate::roots::{Itself, Roots};
 
 /// What is kept of a record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,6 +70,7 @@ impl RecordRow {
 
     pub(crate) fn roots(&self) -> Roots<'_> {
         Roots {
+            itself: Itself::Record,
             subject: self.roots.subject.as_ref(),
             client: self.roots.client.as_ref(),
             device: self.roots.device.as_ref(),

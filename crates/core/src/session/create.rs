@@ -74,6 +74,7 @@ fn new_row<T: Tables, R: Replies>(
         authenticated_at: wish.authenticated_at.unwrap_or(turn.position),
         expires_at,
         idle,
+        updated: turn.position,
         attributes: wish.attributes.clone(),
         payload: wish.payload.clone(),
     }

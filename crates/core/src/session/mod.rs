@@ -22,7 +22,7 @@ use crate::codec::decode_row;
 use crate::ids::{Position, SessionId, SubjectId, TenantId, UnixMs};
 use crate::keys;
 use crate::reply::{Refusal, RevokedBy};
-use crate::revocation;
+use crate::revocation::{self, predicate};
 use crate::roots;
 use crate::standing::Standing;
 use crate::suspension;
@@ -49,9 +49,23 @@ impl Loaded {
     }
 
     /// What killed it, for what hangs on it.
-    fn ended(&self, now: UnixMs) -> Option<RevokedBy> {
+    pub(crate) fn ended(&self, now: UnixMs) -> Option<RevokedBy> {
         self.row.ended(self.revoked.as_ref(), now)
     }
+}
+
+/// A session's row, as if a sweep had been there: what an active predicate has hit is dead.
+pub(crate) fn read(
+    tenant: &Tenant,
+    session: &SessionId,
+    bytes: &Bytes,
+) -> Result<SessionRow, TablesError> {
+    let mut row: SessionRow = decode_row(bytes)?;
+    row.check();
+    if row.dead.is_none() && !tenant.active.is_empty() {
+        row.dead = predicate::hit_by(tenant, &row.facts(session), &row.roots(session));
+    }
+    Ok(row)
 }
 
 /// Reads a session and what became of its roots. `None` if it was never there, or is forgotten.
@@ -64,8 +78,7 @@ pub(crate) fn load(
 ) -> Result<Option<Loaded>, TablesError> {
     let key = keys::session(id, session);
     let Some(bytes) = tables.get(&key)? else { return Ok(None) };
-    let row: SessionRow = decode_row(&bytes)?;
-    row.check();
+    let row = read(tenant, session, &bytes)?;
     if now >= row.forgotten_at() {
         return Ok(None);
     }

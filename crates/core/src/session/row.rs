@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{DeviceId, DurationMs, Position, SessionId, SubjectId, UnixMs};
 use crate::limits;
 use crate::reply::{RevocationCause, RevokedBy};
-use crate::roots::{self, Roots};
+use crate::revocation::predicate::Facts;
+use crate::roots::{self, Itself, Roots};
 use crate::standing::{Standing, standing};
 
 /// What is kept of a session.
@@ -37,6 +38,8 @@ pub(crate) struct SessionRow {
     pub(crate) authenticated_at: Position,
     pub(crate) expires_at: UnixMs,
     pub(crate) idle: DurationMs,
+    /// Where it was created, or its attributes or payload were last changed.
+    pub(crate) updated: Position,
     pub(crate) attributes: Vec<(Arc<str>, Arc<str>)>,
     pub(crate) payload: Bytes,
 }
@@ -45,12 +48,14 @@ impl SessionRow {
     /// What always holds of a row.
     pub(crate) fn check(&self) {
         assert!(self.idle_expires_at <= self.expires_at, "idle outlives the session");
+        assert!(self.created <= self.updated, "it was created before it was changed");
         assert!(self.authenticated_at <= self.created, "it was made from what came before it");
     }
 
     /// What it hangs on.
     pub(crate) fn roots<'a>(&'a self, session: &'a SessionId) -> Roots<'a> {
         Roots {
+            itself: Itself::Session,
             subject: Some(&self.subject),
             client: None,
             device: self.device.as_ref(),
@@ -60,6 +65,20 @@ impl SessionRow {
             created: self.created,
             authenticated_at: Some(self.authenticated_at),
             cut_by_restore: true,
+        }
+    }
+
+    /// What revocations compare.
+    pub(crate) fn facts<'a>(&'a self, session: &'a SessionId) -> Facts<'a> {
+        Facts {
+            subject: &self.subject,
+            client: None,
+            device: self.device.as_ref(),
+            session: Some(session),
+            ip: None,
+            attributes: &self.attributes,
+            created_at: self.created_at,
+            written: self.updated,
         }
     }
 

@@ -32,6 +32,7 @@ pub(crate) fn touch<T: Tables, R: Replies>(
     }
     if wish.attributes.is_some() || wish.payload.is_some() {
         row.version += 1;
+        row.updated = turn.position;
     }
     if let Some(attributes) = &wish.attributes {
         row.attributes = attributes.clone();

@@ -22,6 +22,7 @@
 //! deny t client=web expires=5m               an access token
 //! show f · validate f.1 · rows · sealed f    reads
 //! list subject=alice dead=yes by=2           families, two rows of the index at a time
+//! cut ip=10.0.0.0/8 except=f · count …       and what else `revocations` knows
 //! check jti=t client=web position=3.0 issued=1m · check family=f
 //! one ; two                                  both in one entry
 //! ```
@@ -32,6 +33,7 @@
 
 mod locks;
 mod records;
+mod revocations;
 mod sessions;
 mod transact;
 mod words;
@@ -254,6 +256,7 @@ impl Story {
                 let keys = read::tenant_keys(&self.tables, &self.tenant).unwrap().unwrap();
                 writeln!(out, "current {}", keys.current().0).unwrap();
             }
+            _ if revocations::look(&self.tables, self.now, &self.tenant, words, &mut out) => {}
             _ => return sessions::look(&self.tables, self.now, &self.tenant, words),
         }
         Some(out)
@@ -306,6 +309,8 @@ impl Story {
             3 => "cutoffs",
             4 => "suspensions",
             5 => "reauthentications",
+            0x0a => "predicates",
+            0x51 => "revocations",
             0x40 => "families",
             0x41 => "replies",
             0x42 => "due",
@@ -344,7 +349,7 @@ impl Story {
     }
 
     fn command(&mut self, words: &Words) -> Command {
-        let maintenance = matches!(words.verb(), "sweep" | "digest" | "expire");
+        let maintenance = matches!(words.verb(), "sweep" | "digest" | "expire" | "mark");
         let request = if maintenance { None } else { self.request(words) };
         if words.verb() == "tenant" {
             self.tenant = TenantId::new(words.noun()).unwrap();
@@ -356,7 +361,6 @@ impl Story {
 
     fn operation(&mut self, words: &Words, request: Option<RequestName>) -> Operation {
         let reason = words.get("reason").map(Arc::from);
-        let subject = words.get("subject").map(|name| SubjectId::new(name).unwrap());
         let client = words.get("client").map(|name| ClientId::new(name).unwrap());
         let device = words.get("device").map(|name| DeviceId::new(name).unwrap());
         let web = || ClientId::new("web").unwrap();
@@ -407,13 +411,8 @@ impl Story {
                 token: self.token(words),
                 client: client.unwrap_or_else(web),
             }),
-            "cut" => Operation::RevokeWhere(RevokeWhere {
-                subject,
-                client,
-                device,
-                session: words.get("session").map(sessions::session),
-                reason,
-            }),
+            "cut" => revocations::wish(words),
+            "mark" => revocations::step(&self.tenant, words),
             "deny" => Operation::RevokeAccessToken(RevokeAccessToken {
                 jti: Jti::new(words.noun()).unwrap(),
                 client: client.unwrap_or_else(web),

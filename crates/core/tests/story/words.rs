@@ -152,7 +152,8 @@ pub fn reply(out: &mut String, reply: &Reply) {
 }
 
 fn done(out: &mut String, done: &Done) {
-    if let Some(text) = super::sessions::done(done) {
+    let told = super::sessions::done(done).or_else(|| super::revocations::done(done));
+    if let Some(text) = told {
         return writeln!(out, "{text}").unwrap();
     }
     match done {
@@ -279,7 +280,9 @@ fn write_reuse(out: &mut String, reuse: &Reuse) -> std::fmt::Result {
 
 pub fn event(out: &mut String, event: &Event) {
     write!(out, "  ! {} ", place(event.position)).unwrap();
-    if let Some(text) = super::sessions::event(&event.kind) {
+    let kind = &event.kind;
+    let told = super::sessions::event(kind).or_else(|| super::revocations::event(kind));
+    if let Some(text) = told {
         return writeln!(out, "{text}").unwrap();
     }
     match &event.kind {
@@ -294,7 +297,7 @@ pub fn event(out: &mut String, event: &Event) {
         }
         EventKind::OldTokenInGrace => writeln!(out, "a token older than the ring, within grace"),
         EventKind::FamilyRevoked { cause } => writeln!(out, "family revoked by {cause:?}"),
-        EventKind::Cutoff { subject, client, device, session } => {
+        EventKind::Cutoff { subject, client, device, session, except } => {
             let names = [
                 ("subject", subject.as_ref().map(SubjectId::as_str)),
                 ("client", client.as_ref().map(ClientId::as_str)),
@@ -303,7 +306,9 @@ pub fn event(out: &mut String, event: &Event) {
             ];
             let named = names.into_iter().filter_map(|(kind, name)| Some((kind, name?)));
             let text: String = named.map(|(kind, name)| format!(" {kind}={name}")).collect();
-            writeln!(out, "cutoff{}", if text.is_empty() { " of the tenant" } else { &text })
+            let spared = except.families.len() + except.sessions.len();
+            let but = if spared > 0 { format!(", but for {spared}") } else { String::new() };
+            writeln!(out, "cutoff{}{but}", if text.is_empty() { " of the tenant" } else { &text })
         }
         EventKind::Reauthentication { subject } => writeln!(out, "{subject} must log in anew"),
         EventKind::SoftQuota { kept } => writeln!(out, "quota crossed: {kept} rows"),

@@ -329,13 +329,16 @@ impl World {
                 expires_at: (step.back & 1 == 0)
                     .then(|| self.now.plus(DurationMs::from_secs(u64::from(step.back) * 400))),
             }),
-            What::Cut => Operation::RevokeWhere(RevokeWhere {
-                subject: (step.back & 1 == 0).then_some(subject),
-                client: (step.back & 2 != 0).then_some(client),
-                device: (step.back & 4 != 0).then_some(device),
-                session: (step.back & 24 == 24).then(|| sessions::session_id(step)),
-                reason: None,
-            }),
+            What::Cut => Operation::RevokeWhere(Box::new(RevokeWhere {
+                matching: Criteria {
+                    subject: (step.back & 1 == 0).then_some(subject),
+                    client: (step.back & 2 != 0).then_some(client),
+                    device: (step.back & 4 != 0).then_some(device),
+                    session: (step.back & 24 == 24).then(|| sessions::session_id(step)),
+                    ..Criteria::default()
+                },
+                ..RevokeWhere::default()
+            })),
             What::Record(which) => self.record_operation(step, which),
             What::Acquire
             | What::Renew

@@ -42,7 +42,7 @@ impl World {
                 assert!(matches!(access, Access::Denied(by) if by.basis == Basis::Jti));
             }
             (Operation::RevokeWhere(wish), Ok(_)) if reply.position == position => {
-                self.cut(step.tenant, wish, position);
+                self.cut(step.tenant, &wish.matching, position);
             }
             (Operation::RevokeFamily(_) | Operation::RevokeToken(_), Ok(Done::Revoked { .. }))
             | (_, Err(Refusal::Reused(Reuse { revoked: true, .. }))) => {
@@ -101,7 +101,7 @@ impl World {
         self.check_sessions(step, command, reply);
     }
 
-    fn cut(&mut self, tenant: u8, wish: &RevokeWhere, position: Position) {
+    fn cut(&mut self, tenant: u8, wish: &Criteria, position: Position) {
         for ((_, _), known) in self.known.iter_mut().filter(|((of, _), _)| *of == tenant) {
             let (subject, client, device) = &known.who;
             let hit = wish.subject.as_ref().is_none_or(|name| name.as_str() == subject)

@@ -211,7 +211,7 @@ impl World {
     }
 
     /// What a cutoff kills of sessions.
-    pub(super) fn cut_where(&mut self, tenant: u8, wish: &RevokeWhere, position: Position) {
+    pub(super) fn cut_where(&mut self, tenant: u8, wish: &Criteria, position: Position) {
         if wish.client.is_some() || wish.session.is_some() {
             return;
         }

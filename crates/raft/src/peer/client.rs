@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jeton_core::ids::UnixMs;
+use jeton_core::ids::{Position, UnixMs};
 use jeton_storage::disk::Disk;
 use openraft::RaftNetworkFactory;
 use tokio::time::{Instant, timeout};
@@ -159,6 +159,21 @@ impl PeerLinks for Peers {
             Some(Case::NotLeader(not)) => Err(not_leader_from_pb(not).into()),
             None => Err(refused(leader, "a report answer without a result")),
         }
+    }
+
+    async fn applied(
+        &self,
+        node: NodeId,
+        member: &Member,
+        position: Position,
+        deadline: Instant,
+    ) -> Result<bool, CallError> {
+        let address = &member.peer_addr;
+        let left = deadline.saturating_duration_since(Instant::now());
+        let mut client = self.leader_client(address, Lane::Liveness).map_err(named(node))?;
+        let message = pb::AppliedRequest { position: position.0, timeout_ms: millis(left) };
+        let call = client.applied(self.addressed(message, node));
+        Ok(within(left, address, call).await.map_err(named(node))?.applied)
     }
 
     fn forward(

@@ -34,6 +34,9 @@ pub trait PeerHandler: Send + Sync + 'static {
         deadline: Instant,
     ) -> impl Future<Output = Result<ConfirmedIndex, ReadIndexError>> + Send;
 
+    /// Whether this node has applied a position before the deadline.
+    fn applied(&self, position: Position, deadline: Instant) -> impl Future<Output = bool> + Send;
+
     /// A member's clock and digests; answered with what the leader makes of them.
     fn clock_report(&self, report: ClockReport) -> Result<ClockVerdict, NotLeader>;
 
@@ -191,6 +194,15 @@ pub trait PeerLinks: Send + Sync + 'static {
         member: &Member,
         report: ClockReport,
     ) -> impl Future<Output = Result<ClockVerdict, CallError>> + Send;
+
+    /// Asks any member whether it has applied a position, until the deadline.
+    fn applied(
+        &self,
+        node: NodeId,
+        member: &Member,
+        position: Position,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<bool, CallError>> + Send;
 
     /// Opens the ordered stream of forwarded commands to the leader. Returns at once; a connection
     /// that can't be made is reported through [`ForwardAnswers::broken`].

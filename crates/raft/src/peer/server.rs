@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
-use jeton_core::ids::UnixMs;
+use jeton_core::ids::{Position, UnixMs};
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
@@ -297,6 +297,17 @@ impl<H: PeerHandler> LeaderService for PeerServer<H> {
             Err(ReadIndexError::Stopping) => Case::Stopping(true),
         };
         Ok(Response::new(pb::ReadIndexResponse { result: Some(result) }))
+    }
+
+    async fn applied(
+        &self,
+        request: Request<pb::AppliedRequest>,
+    ) -> Result<Response<pb::AppliedResponse>, Status> {
+        let (node, _) = self.admit(request.metadata())?;
+        let pb::AppliedRequest { position, timeout_ms } = *request.get_ref();
+        let deadline = Instant::now() + Duration::from_millis(timeout_ms).min(TIMEOUT_MAX);
+        let applied = node.handler.applied(Position(position), deadline).await;
+        Ok(Response::new(pb::AppliedResponse { applied }))
     }
 
     async fn report(

@@ -57,6 +57,7 @@ operations! {
     RevokeToken = "revoke_token", r => chosen!(r, revoke_token_response);
     RevokeFamily = "revoke_family", r => chosen!(r, revoke_family_response);
     RevokeWhere = "revoke_where", r => r.refusal.as_ref();
+    GetRevocation = "get_revocation", r => chosen!(r, get_revocation_response);
     CreateSession = "create_session", r => chosen!(r, create_session_response);
     TouchSession = "touch_session", r => chosen!(r, touch_session_response);
     EndSession = "end_session", r => chosen!(r, end_session_response);

@@ -35,6 +35,20 @@ impl RevocationService for Revocations {
         unary!(self.0, request, RevokeWhere)
     }
 
+    async fn get_revocation(
+        &self,
+        request: Request<v1::GetRevocationRequest>,
+    ) -> Result<Response<v1::GetRevocationResponse>, Status> {
+        unary!(self.0, request, GetRevocation)
+    }
+
+    async fn wait_for_all(
+        &self,
+        request: Request<v1::WaitForAllRequest>,
+    ) -> Result<Response<v1::WaitForAllResponse>, Status> {
+        crate::revocations::wait_for_all(&self.0, request).await
+    }
+
     async fn revoke_access_token(
         &self,
         request: Request<v1::RevokeAccessTokenRequest>,

@@ -168,6 +168,10 @@ table! { a_bad_validation_is_told_which_field: Validate of samples::validate();
         let level = Some(v1::consistency::Level::Linearizable(false));
         r.consistency = Some(v1::Consistency { level });
     } => "consistency.linearizable", "set it to true";
+    |r| {
+        let level = Some(v1::consistency::Level::BoundedMaxAgeMs(60_001));
+        r.consistency = Some(v1::Consistency { level });
+    } => "consistency.bounded_max_age_ms", "is 60001: the limit is 60000";
 }
 
 table! { a_bad_question_is_told_which_field: GetFamily of samples::get_family();
@@ -181,6 +185,19 @@ table! { a_bad_revocation_is_told_which_field: RevokeWhere of samples::revoke_wh
     |r| r.whole_tenant = true => "whole_tenant", "leave one of them out";
     |r| r.reason = long(257) => "reason", "257 bytes: the limit is 256";
     |r| r.reason = "a\tb".into() => "reason", "control character";
+}
+
+table! { a_bad_predicate_is_told_which_field: RevokeWhere of samples::revoke_by_predicate();
+    |r| r.ip = "10.0.0.1/8".into() => "ip", "write 10.0.0.0/8 if you mean that";
+    |r| r.ip = "office".into() => "ip", "no address";
+    |r| r.region = long(257) => "region", "257 bytes: the limit is 256";
+    |r| {
+        r.attributes = attributes((0..17).map(|i| (i.to_string(), String::new())));
+    } => "attributes", "17 entries: the limit is 16";
+    |r| r.except_family_ids = vec![zeros(15)] => "except_family_ids", "15 bytes";
+    |r| r.except_family_ids = vec![zeros(16); 16]
+        => "except_family_ids", "17 entries with the sessions: the limit is 16";
+    |r| r.request = None => "request", "missing";
 }
 
 table! { a_bad_session_is_told_which_field: CreateSession of samples::create_session();

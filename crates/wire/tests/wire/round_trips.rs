@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jeton_core::access::{Access, Basis, Denied};
-use jeton_core::command::TenantSettings;
+use jeton_core::command::{Criteria, Except, TenantSettings};
 use jeton_core::ids::{DurationMs, FamilyId, Generation, Kid, Mac, Position, UnixMs};
 use jeton_core::reply::{
-    Adopted, CodeRefusal, Done, FamilyCreated, FamilyView, Refusal, Replayed, Reply, Reuse,
-    ReuseClass, RevocationCause, RevokedBy, Rotated, TenantView, Whence,
+    Adopted, CodeRefusal, Done, FamilyCreated, FamilyView, MatchCount, Refusal, Replayed, Reply,
+    Reuse, ReuseClass, RevocationCause, RevocationView, RevokedBy, RevokedWhere, Rotated,
+    SweepProgress, TenantView, Whence,
 };
 use jeton_wire::answer::{self, Answer, Issued, MacKey, Revocation, RotateOutcome};
 use jeton_wire::decode::{self, Asked};
 use jeton_wire::pb::v1;
 use jeton_wire::reply::{self, Kind};
+use jeton_wire::revocation::{self, Hit};
 use jeton_wire::{Failure, admin, codec, encode};
 use prost::Message;
 
@@ -21,6 +23,41 @@ use crate::samples;
 
 fn through_bytes<M: Message + prost::Name + Default>(message: &M) -> M {
     codec::decode_message(Bytes::from(message.encode_to_vec())).expect("own bytes decode")
+}
+
+#[test]
+fn what_became_of_a_revocation_arrives_as_it_was_seen() {
+    let sweep = SweepProgress {
+        looked: 1,
+        rows_estimate: 2,
+        families: 3,
+        sessions: 4,
+        done_at: Some(UnixMs(5)),
+    };
+    let view = RevocationView {
+        revocation: Position(9),
+        at: UnixMs(8),
+        matching: Criteria { region: Some("eu".into()), ..Criteria::default() },
+        kept: Except { families: vec![FamilyId([7; 16])], sessions: Vec::new() },
+        reason: Some("breach".into()),
+        sweep: Some(sweep),
+    };
+    for view in [view.clone(), RevocationView { sweep: None, ..view }] {
+        let response = revocation::got(Position(10), None, Ok(view.clone())).expect("worded");
+        let result = v1::OperationResult { tag: 1, response: Some(response) };
+        let Answer::GetRevocation(seen) = answer::operation(through_bytes(&result)).expect("read")
+        else {
+            panic!("a question is answered as one")
+        };
+        assert_eq!((seen.position, seen.outcome), (Position(10), Ok(view)));
+    }
+    let count = MatchCount { families: 12, sessions: 3, exact: false };
+    let response = revocation::would_hit(Position(10), Ok(count)).expect("worded");
+    let result = v1::OperationResult { tag: 1, response: Some(response) };
+    let Answer::RevokeWhere(told) = answer::operation(through_bytes(&result)).expect("read") else {
+        panic!("a dry run is answered as what it would be")
+    };
+    assert_eq!(told.outcome.expect("no refusal").matched, Some(count));
 }
 
 #[test]
@@ -119,7 +156,8 @@ fn every_refusal_arrives_on_every_operation() {
             let (position, arrived) = match answered(kind, Err(refusal.clone()), None) {
                 Answer::Rotate(a) => (a.position, a.outcome.err()),
                 Answer::CreateFamily(a) => (a.position, a.outcome.err()),
-                Answer::Touch(a) | Answer::RevokeWhere(a) => (a.position, a.outcome.err()),
+                Answer::Touch(a) => (a.position, a.outcome.err()),
+                Answer::RevokeWhere(a) => (a.position, a.outcome.err()),
                 Answer::UpdateFamily(a) => (a.position, a.outcome.err()),
                 Answer::RevokeToken(a) | Answer::RevokeFamily(a) | Answer::RevokeAccessToken(a) => {
                     (a.position, a.outcome.err())
@@ -213,14 +251,16 @@ fn the_other_mutations_arrive() {
     assert_eq!((token.family, token.generation, token.key), (family, Generation(0), key));
 
     let done = |kind, done| answered(kind, Ok(done), None);
+    let kept = Except { families: vec![FamilyId([7; 16])], sessions: vec![samples::session()] };
+    let revoked = RevokedWhere { predicate: true, kept };
     assert!(matches!(done(Kind::Touch, Done::Touched), Answer::Touch(a) if a.outcome == Ok(())));
     assert!(matches!(
         done(Kind::UpdateFamily, Done::FamilyUpdated { version: 4 }),
         Answer::UpdateFamily(a) if a.outcome == Ok(4)
     ));
     assert!(matches!(
-        done(Kind::RevokeWhere, Done::Cut),
-        Answer::RevokeWhere(a) if a.outcome == Ok(())
+        done(Kind::RevokeWhere, Done::RevokedWhere(Box::new(revoked.clone()))),
+        Answer::RevokeWhere(a) if a.outcome == Ok(Hit { revoked: revoked.clone(), matched: None })
     ));
     for (told, heard) in [
         (Done::Revoked { already: false }, Revocation::Revoked),

@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use jeton_core::access::AccessClaims;
 use jeton_core::command::{
-    Binding, CapPolicy, CapScope, Command, Consume, CreateFamily, CreateSession, EndSession,
-    FamilyCap, Losers, Operation, Origin, Presented, PresentedToken, RequestName,
-    RequireReauthentication, Resume, RevokeAccessToken, RevokeFamily, RevokeToken, RevokeWhere,
-    Rotate, Suspend, Suspendable, Touch, TouchSession, UpdateFamily,
+    Binding, CapPolicy, CapScope, Command, Consume, CreateFamily, CreateSession, Criteria,
+    EndSession, Except, FamilyCap, Losers, Operation, Origin, Presented, PresentedToken,
+    RequestName, RequireReauthentication, Resume, RevokeAccessToken, RevokeFamily, RevokeToken,
+    RevokeWhere, Rotate, Suspend, Suspendable, Touch, TouchSession, UpdateFamily,
 };
 use jeton_core::ids::{
     ClientId, DeviceId, DurationMs, FamilyId, Generation, Jti, KeyDigest, Kid, Mac, Position,
@@ -134,14 +134,44 @@ pub fn get_family() -> Asked {
 }
 
 pub fn revoke_where(whole_tenant: bool) -> Asked {
-    let revoke = RevokeWhere {
+    let matching = Criteria {
         subject: (!whole_tenant).then(subject),
-        client: None,
         device: (!whole_tenant).then(device),
         session: (!whole_tenant).then(session),
-        reason: Some("stolen".into()),
+        ..Criteria::default()
     };
-    write(Operation::RevokeWhere(revoke), None)
+    let reason = Some("stolen".into());
+    let revoke = RevokeWhere { matching, except: Except::default(), reason };
+    write(Operation::RevokeWhere(Box::new(revoke)), None)
+}
+
+fn criteria() -> Criteria {
+    Criteria {
+        region: Some("eu".into()),
+        ip: Some("10.0.0.0/8".parse().expect("a range")),
+        attributes: vec![("os".into(), "linux".into()), ("ua".into(), "curl".into())],
+        created_before: Some(UnixMs(1_800_000_000_000)),
+        ..Criteria::default()
+    }
+}
+
+fn except() -> Except {
+    Except { families: vec![FamilyId([7; 16]), FamilyId([8; 16])], sessions: vec![session()] }
+}
+
+pub fn revoke_by_predicate() -> Asked {
+    let revoke = RevokeWhere { matching: criteria(), except: except(), reason: None };
+    write(Operation::RevokeWhere(Box::new(revoke)), None)
+}
+
+pub fn dry_run() -> Asked {
+    let query = Query::Matching(Box::new((criteria(), except())));
+    Asked::Read(Read { tenant: tenant(), query, consistency: Consistency::Linearizable })
+}
+
+pub fn get_revocation() -> Asked {
+    let query = Query::Revocation(Position(77));
+    Asked::Read(Read { tenant: tenant(), query, consistency: Consistency::Linearizable })
 }
 
 pub fn opaque() -> Presented {
@@ -290,6 +320,9 @@ pub fn all() -> Vec<Asked> {
         count_families(),
         revoke_where(false),
         revoke_where(true),
+        revoke_by_predicate(),
+        dry_run(),
+        get_revocation(),
         revoke_access_token(),
         check_access(),
         create_session(),

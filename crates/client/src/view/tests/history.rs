@@ -250,13 +250,20 @@ impl History {
             }
             10 => Operation::RevokeFamily(RevokeFamily { family: family_id, reason: None }),
             11 => Operation::EndSession(EndSession { session: session_id, reason: None }),
-            12 | 13 => Operation::RevokeWhere(RevokeWhere {
-                subject: (pick & 1 != 0).then_some(subject),
-                client: (pick & 2 != 0).then_some(client),
-                device: (pick & 4 != 0).then_some(device),
-                session: (pick & 8 != 0).then_some(session_id),
+            12 | 13 => Operation::RevokeWhere(Box::new(RevokeWhere {
+                matching: Criteria {
+                    subject: (pick & 1 != 0).then_some(subject),
+                    client: (pick & 2 != 0).then_some(client),
+                    device: (pick & 4 != 0).then_some(device),
+                    session: (pick & 8 != 0).then(|| session_id.clone()),
+                    ..Criteria::default()
+                },
+                except: Except {
+                    families: (pick & 16 != 0).then_some(family_id).into_iter().collect(),
+                    sessions: (pick & 48 == 32).then_some(session_id).into_iter().collect(),
+                },
                 reason: None,
-            }),
+            })),
             14 => Operation::RequireReauthentication(RequireReauthentication {
                 subject,
                 reason: None,
@@ -321,12 +328,11 @@ impl History {
             (Operation::EndSession(wish), Ok(Done::SessionEnded(ended))) if !ended.already => {
                 Change::SessionEnded { session: wish.session }
             }
-            (Operation::RevokeWhere(wish), Ok(Done::Cut)) => Change::Cutoff {
-                subject: wish.subject,
-                client: wish.client,
-                device: wish.device,
-                session: wish.session,
-            },
+            (Operation::RevokeWhere(wish), Ok(Done::RevokedWhere(told))) => {
+                let Criteria { subject, client, device, session, .. } = wish.matching;
+                let except = told.kept.clone();
+                Change::Cutoff { subject, client, device, session, except }
+            }
             (Operation::RequireReauthentication(wish), Ok(Done::Cut)) => {
                 Change::Reauthentication { subject: wish.subject }
             }

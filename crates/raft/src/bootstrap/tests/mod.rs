@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use jeton_core::ids::ClusterId;
+use jeton_core::ids::{ClusterId, Position};
 use jeton_storage::data_dir::{DataDir, Expect};
 use jeton_storage::disk::{Disk, MemDisk};
 use tokio::net::TcpListener;
@@ -44,6 +44,9 @@ impl PeerHandler for Nobody {
     fn forwarded(&self, _: NodeId, _: Vec<Forwarded>, _: Arc<dyn ForwardReplies>) {}
     async fn read_index(&self, _: Instant) -> Result<ConfirmedIndex, ReadIndexError> {
         Err(ReadIndexError::Stopping)
+    }
+    async fn applied(&self, _: Position, _: Instant) -> bool {
+        false
     }
     fn clock_report(&self, _: ClockReport) -> Result<ClockVerdict, NotLeader> {
         Err(NotLeader { leader: None })

@@ -84,6 +84,14 @@ impl PeerHandler for Fake {
         Ok(ConfirmedIndex { index: 77, stamp: UnixMs(1234) })
     }
 
+    async fn applied(&self, position: Position, deadline: Instant) -> bool {
+        if position <= Position(77) {
+            return true;
+        }
+        tokio::time::sleep_until(deadline).await;
+        false
+    }
+
     fn clock_report(&self, report: ClockReport) -> Result<ClockVerdict, NotLeader> {
         if report.wall == UnixMs(0) {
             let member = Member { peer_addr: "third:1".into(), client_addr: "third:2".into() };

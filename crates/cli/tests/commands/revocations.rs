@@ -1,0 +1,66 @@
+//! Revocations of all that matches from the shell.
+
+use std::time::Duration;
+
+use super::{cluster, code, errors, jeton, json};
+
+#[tokio::test]
+async fn a_region_is_counted_revoked_and_followed_on_the_command_line() {
+    let cluster = cluster(1).await;
+    let at = cluster.endpoints().join(",");
+    json("tenant create acme", &at).await;
+    let create = "token create --tenant acme --subject alice --client web";
+    let (eu, _) =
+        json(&format!("{create} --attribute region=eu --attribute ip=10.1.2.3"), &at).await;
+    let (us, _) =
+        json(&format!("{create} --attribute region=us --attribute ip=10.1.2.3"), &at).await;
+    let (kept, _) = json(&format!("{create} --attribute region=eu"), &at).await;
+    let name = |made: &serde_json::Value| made["family"].as_str().unwrap().to_owned();
+
+    let (dry, exit) = json("revoke --tenant acme --ip 10.0.0.0/8 --dry-run", &at).await;
+    assert_eq!((dry["result"].as_str(), exit), (Some("DRY_RUN"), 0));
+    assert_eq!((&dry["matched"]["families"], &dry["matched"]["exact"]), (&2.into(), &true.into()));
+
+    let except = format!("--except-family {} --except-session nobody", name(&kept));
+    let revoke = format!("revoke --tenant acme --region eu {except} --reason law --wait-all");
+    let (revoked, exit) = json(&revoke, &at).await;
+    assert_eq!((revoked["result"].as_str(), exit), (Some("REVOKED"), 0));
+    assert_eq!((&revoked["matched"]["families"], &revoked["predicate"]), (&1.into(), &true.into()));
+    assert_eq!(revoked["kept_families"][0], name(&kept));
+    assert_eq!(revoked["kept_sessions"].as_array().map(Vec::len), Some(0), "nobody is alive");
+    assert_eq!(revoked["everywhere"]["all"], true);
+    for (made, state) in [(&eu, "DEAD"), (&us, "ACTIVE"), (&kept, "ACTIVE")] {
+        let (family, _) = json(&format!("family get --tenant acme {}", name(made)), &at).await;
+        assert_eq!(family["state"], state, "{family}");
+    }
+
+    let position = revoked["position"].as_str().unwrap();
+    let show = format!("revocation show --tenant acme {position}");
+    let mut tries = 0;
+    let done = loop {
+        let (shown, exit) = json(&show, &at).await;
+        assert_eq!((exit, &shown["reason"]), (0, &"law".into()), "{shown}");
+        if shown["state"] == "DONE" {
+            break shown;
+        }
+        assert_eq!(shown["state"], "SWEEPING");
+        tries += 1;
+        assert!(tries < 600, "the sweep doesn't end: {shown}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(
+        (&done["sweep"]["families_marked"], &done["criteria"][0]),
+        (&1.into(), &"region=eu".into())
+    );
+
+    let (cut, _) = json("revoke --tenant acme --subject alice", &at).await;
+    let show = format!("revocation show --tenant acme {}", cut["position"].as_str().unwrap());
+    assert_eq!(json(&show, &at).await.0["state"], "CUTOFF");
+
+    let future = jeton("revoke --tenant acme --created-before 99999999999", &at).await;
+    assert!(code(&future) != 0 && errors(&future).contains("future"), "{}", errors(&future));
+    let ambiguous = jeton("revoke --tenant acme --ip 10.1.0.0/8", &at).await;
+    assert!(errors(&ambiguous).contains("10.0.0.0/8"), "{}", errors(&ambiguous));
+    let nothing = jeton("revocation show --tenant acme 12", &at).await;
+    assert_eq!(code(&nothing), 1, "{}", errors(&nothing));
+}
