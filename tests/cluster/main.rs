@@ -20,5 +20,6 @@ mod revocation;
 mod secrets;
 mod sessions;
 mod stampede;
+mod transactions;
 mod watching;
 mod world;

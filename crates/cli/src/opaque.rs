@@ -70,7 +70,7 @@ impl Given {
 }
 
 /// A new opaque token: 32 random bytes in hexadecimal.
-fn mint() -> anyhow::Result<OpaqueToken> {
+pub fn mint() -> anyhow::Result<OpaqueToken> {
     let mut bytes = [0; MINTED_BYTES];
     OsEntropy.fill(&mut bytes)?;
     let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();

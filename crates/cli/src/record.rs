@@ -18,6 +18,7 @@ use crate::{connect, duration};
 
 mod kind;
 mod report;
+mod transact;
 
 use report::{
     CollectedReport, ConsumedReport, DeletedReport, PageReport, PutReport, RecordReport, SeenReport,
@@ -31,6 +32,7 @@ Examples:
   jeton record find consent alice
   jeton record delete --all-of alice consent
   jeton record seen-once dpop --issuer web --id 7f3c --expires-at 1893456000000
+  jeton record transact exchange.json
   jeton record kind set device --misses 5 --misses-per-tenant 100 --window 10m
 
 Keys go to the cluster as digests: the first 16 bytes of their SHA-256. Write `hex:` and 32
@@ -77,6 +79,8 @@ pub enum RecordCommand {
         #[arg(long, value_name = "UNIX_MS")]
         before: Option<u64>,
     },
+    /// Perform several operations in one, all of them or none: records, families, sessions.
+    Transact(transact::TransactArgs),
     /// What holds for all records of a kind.
     #[command(subcommand)]
     Kind(kind::KindCommand),
@@ -281,9 +285,23 @@ pub async fn run(args: RecordArgs, format: Format) -> anyhow::Result<Exit> {
             let collected = tenant.collect_expired(&kind, before.map(UnixMs), timeout).await?;
             format.print(&CollectedReport::new(collected))?;
         }
+        RecordCommand::Transact(args) => {
+            return transact::run(&tenant, args, timeout, format).await;
+        }
         RecordCommand::Kind(_) => return Err(Usage::error("kinds were dealt with above")),
     }
     Ok(Exit::Ok)
+}
+
+/// What a file holds, or with `-` standard input.
+fn text_or_stdin(file: &str) -> anyhow::Result<String> {
+    if file != "-" {
+        return std::fs::read_to_string(file)
+            .map_err(|error| Usage::error(format!("{file} can't be read: {error}")));
+    }
+    let mut text = String::new();
+    std::io::stdin().read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn new_record(args: &PutArgs) -> anyhow::Result<NewRecord> {

@@ -58,6 +58,7 @@ mod session;
 mod suspension;
 mod tenant;
 mod token;
+mod transact;
 mod transport;
 mod view;
 mod watch;
@@ -107,5 +108,6 @@ pub use session::{
 pub use suspension::Held;
 pub use tenant::Tenant;
 pub use token::{Issued, RefreshToken};
+pub use transact::{Performed, Step, Stopped, StoppedBy, Transacted, Transaction, When};
 pub use view::{OnStale, RevocationView, Verdict, ViewOptions};
 pub use watch::{Begin, Notice, Watcher};

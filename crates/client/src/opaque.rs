@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use jeton_core::command::{Losers, Presented, Rotate};
+use jeton_core::command::{CreateFamily, Losers, Presented, Rotate};
 use jeton_core::ids::{ClientId, FamilyId, Generation, Mac, Position, SecretDigest};
 use jeton_core::reply::{FamilyView, Refusal};
 use jeton_core::token::{PREFIX, opaque_digest};
@@ -19,7 +19,7 @@ use crate::client::Deadline;
 use crate::error::Error;
 use crate::family::{NewFamily, RotateContext};
 use crate::seal::{self, NONCE_BYTES};
-use crate::tenant::{Tenant, decoded, split};
+use crate::tenant::{self, Tenant, decoded, new_family, split};
 use crate::token::{Issued, RefreshToken};
 use crate::transport::retry::Repeat;
 
@@ -113,6 +113,14 @@ impl std::fmt::Debug for OpaqueToken {
     }
 }
 
+/// What the answer to a rotation is made into a token with.
+pub(crate) struct Brought {
+    token: OpaqueToken,
+    successor: OpaqueToken,
+    client: ClientId,
+    losers: Losers,
+}
+
 pub(crate) mod sealed {
     use super::{Mac, Presented};
 
@@ -174,10 +182,30 @@ impl Tenant {
         first: &OpaqueToken,
         deadline: impl Into<Deadline>,
     ) -> Result<Issued<OpaqueToken>, Error> {
+        let create = self.opaque_family(new, first)?;
+        let answered = self.create(&create, deadline.into()).await?;
+        self.first_opaque_token(create.family, first, answered)
+    }
+
+    /// A family of opaque tokens to be made.
+    pub(crate) fn opaque_family(
+        &self,
+        new: NewFamily,
+        first: &OpaqueToken,
+    ) -> Result<CreateFamily, Error> {
         let mut family = [0; 16];
         self.client().fill(&mut family)?;
-        let made = self.create(new, FamilyId(family), first.digest(), true, deadline.into());
-        let (created, position) = made.await?;
+        new_family(new, FamilyId(family), first.digest(), true)
+    }
+
+    /// The first token of a family that was made.
+    pub(crate) fn first_opaque_token(
+        &self,
+        family: FamilyId,
+        first: &OpaqueToken,
+        answered: Answered<answer::Created>,
+    ) -> Result<Issued<OpaqueToken>, Error> {
+        let (created, position) = tenant::first(family, answered)?;
         let issued = self.issued(first, &created.token, position)?;
         let (evicted, over_soft_quota) = (created.evicted, created.over_soft_quota);
         Ok(Issued { evicted, over_soft_quota, ..issued })
@@ -196,13 +224,27 @@ impl Tenant {
         context: RotateContext,
         deadline: impl Into<Deadline>,
     ) -> Result<OpaqueRotation, Error> {
+        let name = self.name(context.request)?;
+        let (rotate, brought) = self.opaque_rotation_asked(token, successor, context)?;
+        let make = || Request::Rotate(encode::rotate(self.id(), name, &rotate, None));
+        let response = self.client().call(Repeat::Named, deadline.into(), make).await?;
+        let answered = decoded!(response, Rotate, answer::rotate)?;
+        self.opaque_rotation(&brought, answered)
+    }
+
+    /// A rotation to be asked for.
+    pub(crate) fn opaque_rotation_asked(
+        &self,
+        token: &OpaqueToken,
+        successor: &OpaqueToken,
+        context: RotateContext,
+    ) -> Result<(Rotate, Brought), Error> {
         let client = context.checked()?.clone();
         let mut random = [0; NONCE_BYTES];
         self.client().fill(&mut random)?;
         let (nonce, _) = split(&random);
         let text = successor.expose().as_bytes();
         let seal: Bytes = seal::seal_text(self.text_place(token, &client), text, &nonce);
-        let name = self.name(context.request)?;
         let rotate = Rotate {
             token: Presented::Opaque(token.digest()),
             successor: successor.digest(),
@@ -212,20 +254,30 @@ impl Tenant {
             binding: context.binding,
             origin: context.origin,
         };
-        let make = || Request::Rotate(encode::rotate(self.id(), name, &rotate, None));
-        let response = self.client().call(Repeat::Named, deadline.into(), make).await?;
-        let Answered { position, outcome } = decoded!(response, Rotate, answer::rotate)?;
+        let losers = context.losers;
+        let (token, successor) = (token.clone(), successor.clone());
+        Ok((rotate, Brought { token, successor, client, losers }))
+    }
+
+    /// What became of a rotation.
+    pub(crate) fn opaque_rotation(
+        &self,
+        brought: &Brought,
+        answered: Answered<RotateOutcome>,
+    ) -> Result<OpaqueRotation, Error> {
+        let Answered { position, outcome } = answered;
+        let Brought { token, successor, client, losers } = brought;
         let issued = |token: &OpaqueToken, issued| self.issued(token, issued, position);
         Ok(match outcome {
             Ok(RotateOutcome::Rotated(it)) => OpaqueRotation::Rotated(issued(successor, &it)?),
-            Ok(RotateOutcome::Adopted(it)) if rotate.losers == Losers::Adopt => {
+            Ok(RotateOutcome::Adopted(it)) if *losers == Losers::Adopt => {
                 OpaqueRotation::Adopted(issued(successor, &it)?)
             }
             Ok(RotateOutcome::Adopted(_)) => {
                 return Err(Error::protocol("a successor was adopted, and nobody asked for it"));
             }
             Ok(RotateOutcome::Replayed { token: it, seal }) => {
-                let opened = seal::open_text(self.text_place(token, &client), &seal)?;
+                let opened = seal::open_text(self.text_place(token, client), &seal)?;
                 let opened = OpaqueToken::new(&opened)
                     .map_err(|error| Error::protocol(error.to_string()))?;
                 // What an earlier attempt of this very call did is this call's own rotation.

@@ -8,7 +8,7 @@ use jeton_core::command::{CreateSession, EndSession, TouchSession};
 use jeton_core::ids::{
     ClientId, DeviceId, DurationMs, Position, RequestId, SessionId, SubjectId, UnixMs,
 };
-use jeton_core::reply::SessionView;
+use jeton_core::reply::{SessionCreated, SessionTouched, SessionView};
 use jeton_wire::answer::{Answered, Seen};
 use jeton_wire::decode::{Consistency, Query};
 use jeton_wire::listing::PAGE_DEFAULT;
@@ -36,7 +36,7 @@ pub struct NewSession {
     lifetime: Option<DurationMs>,
     idle: Option<DurationMs>,
     authenticated_at: Option<Position>,
-    request: Option<RequestId>,
+    pub(crate) request: Option<RequestId>,
 }
 
 impl NewSession {
@@ -110,13 +110,29 @@ impl NewSession {
     }
 }
 
+impl NewSession {
+    pub(crate) fn checked(self) -> Result<CreateSession, Error> {
+        let (session, subject) = self.checks.done(self.named)?;
+        Ok(CreateSession {
+            session,
+            subject,
+            device: self.device,
+            attributes: self.attributes,
+            payload: self.payload,
+            lifetime: self.lifetime,
+            idle: self.idle,
+            authenticated_at: self.authenticated_at,
+        })
+    }
+}
+
 /// What a touch may change, if the session is still at the version that was read.
 #[derive(Debug, Clone, Default)]
 pub struct SessionChange {
     version: Option<u64>,
     attributes: Option<Vec<(Arc<str>, Arc<str>)>>,
     payload: Option<Bytes>,
-    request: Option<RequestId>,
+    pub(crate) request: Option<RequestId>,
 }
 
 impl SessionChange {
@@ -155,6 +171,39 @@ impl SessionChange {
     pub fn request_id(mut self, id: RequestId) -> Self {
         self.request = Some(id);
         self
+    }
+}
+
+impl SessionChange {
+    pub(crate) fn of(self, session: SessionId) -> TouchSession {
+        let Self { version, attributes, payload, request: _ } = self;
+        TouchSession { session, version, attributes, payload }
+    }
+}
+
+impl SessionMade {
+    pub(crate) fn of(answered: Answered<SessionCreated>) -> Result<Self, Error> {
+        let position = answered.position;
+        let made = unless_refused(answered)?;
+        let (expires_at, idle_expires_at) = (made.expires_at, made.idle_expires_at);
+        Ok(Self { position, expires_at, idle_expires_at })
+    }
+}
+
+impl SessionUsed {
+    pub(crate) fn of(answered: Answered<SessionTouched>) -> Result<Self, Error> {
+        let position = answered.position;
+        let used = unless_refused(answered)?;
+        let (version, idle_expires_at) = (used.version, used.idle_expires_at);
+        Ok(Self { position, version, idle_expires_at })
+    }
+}
+
+impl SessionOver {
+    pub(crate) fn of(answered: Answered<session::Ended>) -> Result<Self, Error> {
+        let position = answered.position;
+        let session::Ended { revocation, clients, next } = unless_refused(answered)?;
+        Ok(Self { position, outcome: revocation, clients, next })
     }
 }
 
@@ -243,7 +292,7 @@ impl Sessions {
     }
 }
 
-fn named(session: impl IntoId<SessionId>) -> Result<SessionId, Error> {
+pub(crate) fn named(session: impl IntoId<SessionId>) -> Result<SessionId, Error> {
     session.into_id().map_err(|error| Error::violation("session", error.to_string()))
 }
 
@@ -267,25 +316,12 @@ impl Tenant {
         new: NewSession,
         deadline: impl Into<Deadline>,
     ) -> Result<SessionMade, Error> {
-        let (session, subject) = new.checks.done(new.named)?;
         let name = self.name(new.request)?;
-        let create = CreateSession {
-            session,
-            subject,
-            device: new.device,
-            attributes: new.attributes,
-            payload: new.payload,
-            lifetime: new.lifetime,
-            idle: new.idle,
-            authenticated_at: new.authenticated_at,
-        };
+        let create = new.checked()?;
         let make = || session::create(self.id(), name, &create);
         let response = self.client().call(Repeat::Named, deadline.into(), make).await?;
         let answered = decoded!(response, CreateSession, session::created)?;
-        let position = answered.position;
-        let made = unless_refused(answered)?;
-        let (expires_at, idle_expires_at) = (made.expires_at, made.idle_expires_at);
-        Ok(SessionMade { position, expires_at, idle_expires_at })
+        SessionMade::of(answered)
     }
 
     /// Says that a session was used, so that it doesn't end idle, and may change what it carries.
@@ -300,19 +336,11 @@ impl Tenant {
         deadline: impl Into<Deadline>,
     ) -> Result<SessionUsed, Error> {
         let name = self.name(change.request)?;
-        let touch = TouchSession {
-            session: named(session)?,
-            version: change.version,
-            attributes: change.attributes,
-            payload: change.payload,
-        };
+        let touch = change.of(named(session)?);
         let make = || session::touch(self.id(), name, &touch);
         let response = self.client().call(Repeat::Named, deadline.into(), make).await?;
         let answered = decoded!(response, TouchSession, session::touched)?;
-        let position = answered.position;
-        let used = unless_refused(answered)?;
-        let (version, idle_expires_at) = (used.version, used.idle_expires_at);
-        Ok(SessionUsed { position, version, idle_expires_at })
+        SessionUsed::of(answered)
     }
 
     /// Ends a session and all that is bound to it, in one step, and tells which clients to notify.
@@ -332,9 +360,7 @@ impl Tenant {
         let response = self.client().call(Repeat::Named, deadline.into(), make).await?;
         let answered: Answered<session::Ended> =
             decoded!(response, EndSession, session::ended_from)?;
-        let position = answered.position;
-        let session::Ended { revocation, clients, next } = unless_refused(answered)?;
-        Ok(SessionOver { position, outcome: revocation, clients, next })
+        SessionOver::of(answered)
     }
 
     /// Shows a session, dead or alive.

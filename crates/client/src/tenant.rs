@@ -4,7 +4,7 @@ use jeton_core::command::{
     CreateFamily, Losers, RequestName, RevokeFamily, RevokeToken, Rotate, Touch, UpdateFamily,
 };
 use jeton_core::ids::{
-    ClientId, DurationMs, FamilyId, Position, RequestId, SecretDigest, TenantId,
+    ClientId, DurationMs, FamilyId, Mac, Position, RequestId, SecretDigest, TenantId,
 };
 use jeton_core::reply::{FamilyView, Refusal};
 use jeton_core::token::Secret;
@@ -78,58 +78,44 @@ impl Tenant {
         new: NewFamily,
         deadline: impl Into<Deadline>,
     ) -> Result<Issued, Error> {
+        let (create, secret) = self.native_family(new)?;
+        let answered = self.create(&create, deadline.into()).await?;
+        self.first_token(create.family, secret, answered)
+    }
+
+    /// A family of native tokens to be made, and the secret of its first one.
+    pub(crate) fn native_family(&self, new: NewFamily) -> Result<(CreateFamily, Secret), Error> {
         let mut random = Zeroizing::new([0; SECRET_BYTES + 16]);
         self.client.fill(&mut random[..])?;
         let (secret, random) = mint(&random[..]);
-        let family = FamilyId(split(random).0);
-        let made = self.create(new, family, secret.digest(), false, deadline.into());
-        let (created, position) = made.await?;
+        let create = new_family(new, FamilyId(split(random).0), secret.digest(), false)?;
+        Ok((create, secret))
+    }
+
+    /// The first token of a family that was made.
+    pub(crate) fn first_token(
+        &self,
+        family: FamilyId,
+        secret: Secret,
+        answered: Answered<answer::Created>,
+    ) -> Result<Issued, Error> {
+        let (created, position) = first(family, answered)?;
         let issued = Issued::new(&self.tenant, secret, &created.token, position)
             .ok_or_else(|| Error::protocol("a native token has no mac"))?;
         let (evicted, over_soft_quota) = (created.evicted, created.over_soft_quota);
         Ok(Issued { evicted, over_soft_quota, ..issued })
     }
 
-    /// Starts a family, under `family` unless it names an id itself.
+    /// Starts a family.
     pub(crate) async fn create(
         &self,
-        new: NewFamily,
-        family: FamilyId,
-        digest: SecretDigest,
-        opaque: bool,
+        create: &CreateFamily,
         deadline: Deadline,
-    ) -> Result<(answer::Created, Position), Error> {
-        let (subject, client) = new.checked()?;
-        let rest = new.rest;
-        let create = CreateFamily {
-            family: rest.family.unwrap_or(family),
-            digest,
-            opaque,
-            subject,
-            client,
-            device: rest.device,
-            binding: rest.binding,
-            ip: rest.ip,
-            attributes: rest.attributes,
-            payload: rest.payload,
-            lifetime: rest.lifetime,
-            idle: rest.idle,
-            grace: rest.grace,
-            authenticated_at: rest.authenticated_at,
-            cap: rest.cap,
-            session: rest.session,
-            code: rest.code.map(Consumption::checked).transpose()?.map(Box::new),
-        };
+    ) -> Result<Answered<answer::Created>, Error> {
         let name = self.name(None)?;
-        let make = || Request::CreateFamily(encode::create_family(&self.tenant, name, &create));
+        let make = || Request::CreateFamily(encode::create_family(&self.tenant, name, create));
         let response = self.client.call(Repeat::Named, deadline, make).await?;
-        let answered = decoded!(response, CreateFamily, answer::create_family)?;
-        let position = answered.position;
-        let created = unless_refused(answered)?;
-        if (created.token.generation.0, created.token.family) != (0, create.family) {
-            return Err(Error::protocol("the first token is of another family or generation"));
-        }
-        Ok((created, position))
+        decoded!(response, CreateFamily, answer::create_family)
     }
 
     /// Exchanges a token for its successor. However many callers present the same token at once,
@@ -143,7 +129,21 @@ impl Tenant {
         context: RotateContext,
         deadline: impl Into<Deadline>,
     ) -> Result<Rotation, Error> {
-        let deadline = deadline.into();
+        let asked = self.native_rotation(token, context)?;
+        let name = RequestName { id: asked.request, age: DurationMs(0) };
+        let (rotate, mac) = (&asked.rotate, Some(&asked.mac));
+        let make = || Request::Rotate(encode::rotate(&self.tenant, name, rotate, mac));
+        let response = self.client.call(Repeat::Named, deadline.into(), make).await?;
+        let answered = decoded!(response, Rotate, answer::rotate)?;
+        self.rotation(asked.minted, answered)
+    }
+
+    /// A rotation to be asked for, with its successor.
+    pub(crate) fn native_rotation(
+        &self,
+        token: &RefreshToken,
+        context: RotateContext,
+    ) -> Result<NativeRotation, Error> {
         let client = context.checked()?.clone();
         if context.losers == Losers::Adopt {
             let problem = "adopt: the losers of a native token get the winner's successor";
@@ -161,8 +161,7 @@ impl Tenant {
         let (successor, random) = mint(&random[..]);
         let (nonce, random) = split(random);
         let seal = seal::seal(&native.secret, place, &successor, &nonce);
-        let id = context.request.unwrap_or(RequestId(split(random).0));
-        let name = RequestName { id, age: DurationMs(0) };
+        let request = context.request.unwrap_or(RequestId(split(random).0));
 
         let (presented, mac) = native.presented();
         let rotate = Rotate {
@@ -174,9 +173,25 @@ impl Tenant {
             binding: context.binding,
             origin: context.origin,
         };
-        let make = || Request::Rotate(encode::rotate(&self.tenant, name, &rotate, Some(&mac)));
-        let response = self.client.call(Repeat::Named, deadline, make).await?;
-        let Answered { position, outcome } = decoded!(response, Rotate, answer::rotate)?;
+        let minted = Minted { token: token.clone(), client, successor };
+        Ok(NativeRotation { rotate, mac, request, minted })
+    }
+
+    /// What became of a rotation.
+    pub(crate) fn rotation(
+        &self,
+        minted: Minted,
+        answered: Answered<RotateOutcome>,
+    ) -> Result<Rotation, Error> {
+        let Answered { position, outcome } = answered;
+        let Minted { token, client, successor } = minted;
+        let native = token.native();
+        let place = Place {
+            tenant: &self.tenant,
+            family: native.family,
+            generation: native.generation,
+            client: &client,
+        };
         let issued = |secret: Secret, issued: &answer::Issued| {
             if (issued.family, issued.generation) != (native.family, native.generation.next()) {
                 return Err(Error::protocol("the successor is not of the next generation"));
@@ -362,6 +377,64 @@ impl Tenant {
         };
         Ok(RequestName { id, age: DurationMs(0) })
     }
+}
+
+/// A rotation of a native token, to be asked for.
+pub(crate) struct NativeRotation {
+    pub(crate) rotate: Rotate,
+    pub(crate) mac: Mac,
+    pub(crate) request: RequestId,
+    pub(crate) minted: Minted,
+}
+
+/// What its answer is made into a token with.
+pub(crate) struct Minted {
+    token: RefreshToken,
+    client: ClientId,
+    successor: Secret,
+}
+
+/// A family to be made, under `family` unless it names an id itself.
+pub(crate) fn new_family(
+    new: NewFamily,
+    family: FamilyId,
+    digest: SecretDigest,
+    opaque: bool,
+) -> Result<CreateFamily, Error> {
+    let (subject, client) = new.checked()?;
+    let rest = new.rest;
+    Ok(CreateFamily {
+        family: rest.family.unwrap_or(family),
+        digest,
+        opaque,
+        subject,
+        client,
+        device: rest.device,
+        binding: rest.binding,
+        ip: rest.ip,
+        attributes: rest.attributes,
+        payload: rest.payload,
+        lifetime: rest.lifetime,
+        idle: rest.idle,
+        grace: rest.grace,
+        authenticated_at: rest.authenticated_at,
+        cap: rest.cap,
+        session: rest.session,
+        code: rest.code.map(Consumption::checked).transpose()?.map(Box::new),
+    })
+}
+
+/// What the cluster says of a new family's first token.
+pub(crate) fn first(
+    family: FamilyId,
+    answered: Answered<answer::Created>,
+) -> Result<(answer::Created, Position), Error> {
+    let position = answered.position;
+    let created = unless_refused(answered)?;
+    if (created.token.generation.0, created.token.family) != (0, family) {
+        return Err(Error::protocol("the first token is of another family or generation"));
+    }
+    Ok((created, position))
 }
 
 /// A secret out of random bytes, and the bytes that are left.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::output::{Report, Table, as_text, or_dash};
 
 /// Bytes as text, or as hexadecimal digits if they are none.
-fn text_of(value: &[u8]) -> String {
+pub fn text_of(value: &[u8]) -> String {
     match std::str::from_utf8(value) {
         Ok(text) => text.to_owned(),
         Err(_) => format!("hex:{}", hex(value)),

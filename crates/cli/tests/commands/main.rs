@@ -10,6 +10,7 @@ mod records;
 mod revocations;
 mod sessions;
 mod tokens;
+mod transactions;
 
 use std::process::{Output, Stdio};
 use std::time::Duration;

@@ -12,4 +12,5 @@ mod outcomes;
 mod replays;
 mod retries;
 mod routing;
+mod transactions;
 mod unary;
