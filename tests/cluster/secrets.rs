@@ -4,12 +4,15 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
-use jeton_client::{Cut, RefreshToken, Rotation};
+use jeton_client::{
+    Consumed, Consumption, Cut, NewFamily, NewRecord, OpaqueToken, RecordKind, RecordSecret,
+    RefreshToken, Rotation, Tenant, digest,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::world::{PATIENCE, World, own};
+use crate::world::{CLIENT, PATIENCE, World, own};
 
 /// Of the client below.
 const OAUTH_SECRET: &str = "web-secret-0123456789abcdef";
@@ -98,6 +101,32 @@ impl Search {
     }
 }
 
+/// Opaque tokens, codes and the plain text of sealed values.
+const OPAQUE: [&str; 2] = ["dump-opaque-refresh-7f2a91c4d5", "dump-opaque-successor-0b8e6d3f"];
+const CODES: [&str; 2] = ["dump-code-used-5d0c7e2f9a8b", "dump-code-unused-1e6f4c3d8b"];
+const SEALED: [&str; 2] = ["dump-sealed-of-the-used-code", "dump-sealed-of-the-other-code"];
+
+/// Has the cluster keep them all, and take some of them again.
+async fn plant(world: &World, tenant: &Tenant) -> Result<()> {
+    let [first, second] = OPAQUE.map(|text| OpaqueToken::new(text).expect("long enough"));
+    tenant.create_opaque_family(NewFamily::new("alice", CLIENT), &first, PATIENCE).await?;
+    tenant.rotate_opaque(&first, &second, own(), PATIENCE).await?;
+    oauth(world, "introspect", OPAQUE[1]).await?;
+    let kind = RecordKind::new("code")?;
+    for (code, value) in CODES.into_iter().zip(SEALED) {
+        let key = digest(code);
+        let sealed = tenant.seal_value(&kind, key, value, &[RecordSecret::new(code)])?;
+        let new = NewRecord::new("code", key).create_only().lifetime(PATIENCE).value(sealed);
+        tenant.put_record(new, PATIENCE).await?;
+    }
+    let consumed = tenant.consume(Consumption::new("code", digest(CODES[0])), PATIENCE).await?;
+    let Consumed::First { record, .. } = consumed else { anyhow::bail!("not the first") };
+    let secret = RecordSecret::new(CODES[0]);
+    let opened = tenant.open_value(&kind, digest(CODES[0]), &record.value, &secret)?;
+    ensure!(opened[..] == *SEALED[0].as_bytes(), "its holder opens it");
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_dump_of_everything_holds_no_token() -> Result<()> {
     let filter = "debug,sled=info,h2=info,hyper=info";
@@ -118,6 +147,7 @@ async fn a_dump_of_everything_holds_no_token() -> Result<()> {
         // Once more, so that a replay's seal is on its way, too.
         tenant.rotate(&tokens[tokens.len() - 2].clone(), own(), PATIENCE).await?;
     }
+    plant(&world, &tenant).await?;
     // Through OAuth's endpoints whole tokens come into a node, beside a client's secret.
     for (path, token) in [("introspect", &tokens[1]), ("revoke", &tokens[20])] {
         let exposed = token.expose();
@@ -138,7 +168,9 @@ async fn a_dump_of_everything_holds_no_token() -> Result<()> {
     let names: Vec<String> = files.iter().map(|path| path.display().to_string()).collect();
     ensure!(names.iter().any(|name| name.contains("base")), "no base file among {names:?}");
     let secret = OAUTH_SECRET.as_bytes().to_vec();
-    let tokens = Search::new(tokens.iter().flat_map(needles).chain([secret]));
+    let texts = [OPAQUE, CODES, SEALED].concat();
+    let texts = texts.iter().map(|text| text.as_bytes().to_vec());
+    let tokens = Search::new(tokens.iter().flat_map(needles).chain([secret]).chain(texts));
     // The search finds what is there: the nodes' files do name the subject.
     let subject = Search::new([b"alice".to_vec()].into_iter());
     let (mut searched, mut named) = (0, false);

@@ -108,7 +108,7 @@ fn gateway_clients(secret: &str) -> String {
     let hash = hex(&Sha256::digest(secret));
     format!(
         "[{{ id = \"{OAUTH_CLIENT}\", tenant = \"{TENANT}\", secret_sha256 = \"{hash}\", \
-         revoke = \"any\", introspect = \"any\" }}]"
+         revoke = \"any\", introspect = \"any\", access_token_kind = \"access_token\" }}]"
     )
 }
 

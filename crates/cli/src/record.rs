@@ -224,13 +224,13 @@ pub struct SeenArgs {
     pub expires_at: u64,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
 /// A key: its digest is what leaves this process.
-fn key(text: &str) -> Result<KeyDigest, String> {
+pub(crate) fn key(text: &str) -> Result<KeyDigest, String> {
     let Some(hex) = text.strip_prefix("hex:") else { return Ok(digest(text)) };
     let wrong = || "`hex:` is followed by 32 hexadecimal digits".to_owned();
     if hex.len() != 32 || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {

@@ -4,8 +4,8 @@
 
 use clap::{Args, Subcommand};
 use jeton_client::{
-    CapPolicy, CapScope, Check, FamilyCap, FamilyView, Generation, Issued, NewFamily, Position,
-    RotateContext, Rotation, Tenant, Validation,
+    CapPolicy, CapScope, Check, Consumption, FamilyCap, FamilyView, Generation, Issued, KeyDigest,
+    NewFamily, Position, RotateContext, Rotation, Tenant, Validation,
 };
 use serde::{Serialize, Serializer};
 
@@ -17,6 +17,7 @@ use crate::family::FamilyReport;
 use crate::listing::{self, FilterArgs, ListArgs};
 use crate::opaque::{self, Given};
 use crate::output::{Format, Report, Table, as_text};
+use crate::record::{key, pair};
 use crate::refused::Refused;
 use crate::revoke::RevokedReport;
 
@@ -24,6 +25,7 @@ const EXAMPLES: &str = "\
 Examples:
   jeton token create --subject alice --client web --grace 10s
   jeton token rotate --client web jrt_…
+  jeton token create --subject alice --client web --code Spl… --code-if client_id=web
   jeton token create --subject alice --client web -o json | jq -r .token | \\
     jeton token rotate --client web -";
 
@@ -101,6 +103,19 @@ pub struct CreateArgs {
     /// What happens at the cap.
     #[arg(long, value_enum, value_name = "POLICY", default_value_t, requires = "cap")]
     pub cap_policy: CapPolicyFlag,
+    /// The code that it is made from: consumed in the same command, or no family is made. Its text,
+    /// or `hex:` and its digest.
+    #[arg(long, value_name = "KEY", value_parser = key)]
+    pub code: Option<KeyDigest>,
+    /// The kind of records that codes are kept in.
+    #[arg(long, value_name = "KIND", default_value = "code", requires = "code")]
+    pub code_kind: String,
+    /// What the code asks for; may be repeated.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair, requires = "code")]
+    pub code_if: Vec<(String, String)>,
+    /// If the code was used before, the family that was made from it dies.
+    #[arg(long, requires = "code")]
+    pub revoke_on_replay: bool,
 }
 
 /// Which families a cap counts.
@@ -124,6 +139,14 @@ pub enum CapPolicyFlag {
 }
 
 impl CreateArgs {
+    fn consumption(&self) -> Option<Consumption> {
+        let mut code = Consumption::new(&self.code_kind, self.code?);
+        for (name, value) in &self.code_if {
+            code = code.precondition(name, value);
+        }
+        Some(if self.revoke_on_replay { code.revoke_on_replay() } else { code })
+    }
+
     fn cap(&self) -> Option<FamilyCap> {
         let scope = match self.cap_scope {
             CapScopeFlag::Subject => CapScope::Subject,
@@ -242,6 +265,9 @@ fn new_family(args: &CreateArgs) -> NewFamily {
     }
     if let Some(cap) = args.cap() {
         new = new.cap(cap);
+    }
+    if let Some(code) = args.consumption() {
+        new = new.code(code);
     }
     args.attributes.iter().fold(new, |new, (name, value)| new.attribute(name, value))
 }

@@ -271,4 +271,21 @@ mod tests {
         assert_ne!(pepper.digest("WDJB").0[..], RecordSecret::peppered(&pepper, "WDJB").0[..16]);
         assert!(Pepper::new([7; 15]).is_err());
     }
+
+    /// The vector of `docs/reference/records.md`, which was made by another program.
+    #[test]
+    fn the_documented_vector_is_what_is_made() {
+        let page = include_str!("../../../docs/reference/records.md");
+        let (_, from) = page.split_once("<!-- envelope vector -->").unwrap();
+        let block = from.split("```").nth(1).unwrap();
+        let hex: String = block.split_whitespace().collect();
+        let place = place("acme", "device", "device code");
+        let random: Vec<u8> = (0..KEY_BYTES as u8 + 3 * NONCE_BYTES as u8).collect();
+        let made = seal(&place, b"grant", &openers(), &random);
+        let made_hex: String = made.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(made_hex, hex);
+        for opener in &openers() {
+            assert_eq!(open(&place, &made, opener).unwrap()[..], b"grant"[..]);
+        }
+    }
 }

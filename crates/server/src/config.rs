@@ -174,9 +174,11 @@ settings! {
     drain_ms: u64 = 5_000;
 
     /// Clients of POST /oauth2/revoke and /oauth2/introspect: { id = "web", tenant = "acme",
-    /// secret_sha256 = "64 hexadecimal digits", revoke = "own", introspect = "any" }.
+    /// secret_sha256 = "64 hexadecimal digits", revoke = "own", introspect = "any",
+    /// access_token_kind = "access_token" }.
     /// Default []. "own": tokens issued to it; "any": all of its tenant; "none" if left out.
     /// Secrets are random, 128 bits or more: only their SHA-256 stands here. At most 1000.
+    /// access_token_kind: where the tenant keeps reference access tokens; none if left out.
     gateway_clients: Vec<GatewayClient> = Vec::new();
 
     /// Serve gRPC server reflection, so that tools find services and messages by themselves.

@@ -2,13 +2,15 @@
 
 use std::fmt;
 
+use jeton_core::ids::RecordKind;
 use subtle::ConstantTimeEq as _;
 use toml::{Table, Value};
 
 use super::setting::{Setting, SettingError};
 
 /// What an entry looks like.
-const WANT: &str = "an array of tables { id, tenant, secret_sha256, revoke, introspect }";
+const WANT: &str = "an array of tables { id, tenant, secret_sha256, revoke, introspect, \
+                    access_token_kind }";
 /// More clients than this are refused.
 const CLIENTS_MAX: usize = 1_000;
 
@@ -90,6 +92,8 @@ pub struct GatewayClient {
     pub revoke: Reach,
     /// What it may introspect.
     pub introspect: Reach,
+    /// The kind of records that its tenant's reference access tokens are kept in.
+    pub access_token_kind: Option<String>,
 }
 
 impl GatewayClient {
@@ -99,7 +103,8 @@ impl GatewayClient {
             want: WANT,
             found: format!("one whose entry {place} {what}"),
         };
-        const KEYS: [&str; 5] = ["id", "tenant", "secret_sha256", "revoke", "introspect"];
+        const KEYS: [&str; 6] =
+            ["id", "tenant", "secret_sha256", "revoke", "introspect", "access_token_kind"];
         if table.keys().any(|key| !KEYS.contains(&key.as_str())) {
             return Err(wrong("has other keys than those"));
         }
@@ -122,19 +127,23 @@ impl GatewayClient {
                 .ok_or_else(|| wrong("has no secret_sha256 of 64 hexadecimal digits"))?,
             revoke: reach("revoke")?,
             introspect: reach("introspect")?,
+            access_token_kind: text("access_token_kind")?.map(str::to_owned),
         })
     }
 
     fn to_toml(&self) -> String {
         let text = |text: &str| Value::String(text.to_owned()).to_string();
+        let kind = self.access_token_kind.as_deref();
+        let kind = kind.map(|kind| format!(", access_token_kind = {}", text(kind)));
         format!(
             "{{ id = {}, tenant = {}, secret_sha256 = \"{}\", revoke = \"{}\", \
-             introspect = \"{}\" }}",
+             introspect = \"{}\"{} }}",
             text(&self.id),
             text(&self.tenant),
             self.secret_sha256.hex(),
             self.revoke.as_str(),
             self.introspect.as_str(),
+            kind.unwrap_or_default(),
         )
     }
 }
@@ -181,6 +190,9 @@ pub(super) fn problems(clients: &[GatewayClient]) -> Vec<String> {
         if let Err(error) = jeton_wire::check::client(&client.id) {
             wrong(error.to_string());
         }
+        if let Some(Err(error)) = client.access_token_kind.as_deref().map(RecordKind::new) {
+            wrong(format!("access_token_kind {error}"));
+        }
         if client.revoke == Reach::None && client.introspect == Reach::None {
             wrong("may do nothing: set revoke or introspect to \"own\" or \"any\"".to_owned());
         }
@@ -213,10 +225,13 @@ mod tests {
     fn what_is_written_is_read_again() {
         let text = format!(
             "[{{ id = \"we\\\"b\", tenant = \"acme\", secret_sha256 = \"{HASH}\", \
-             revoke = \"own\", introspect = \"none\" }}]"
+             revoke = \"own\", introspect = \"none\" }}, {{ id = \"b\", tenant = \"acme\", secret_sha256 = \
+             \"{HASH}\", introspect = \"any\", access_token_kind = \"a\\\"t\" }}]"
         );
         let clients = parse(&text).expect("good");
         assert_eq!((clients[0].revoke, clients[0].introspect), (Reach::Own, Reach::None));
+        assert_eq!(clients[0].access_token_kind, None);
+        assert_eq!(clients[1].access_token_kind.as_deref(), Some("a\"t"));
         assert_eq!(parse(&clients.to_toml()).expect("good"), clients);
         assert_eq!(parse("[]").expect("none"), []);
         assert!(!format!("{clients:?}").contains("e3b0"), "hashes are not printed");

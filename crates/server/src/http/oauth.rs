@@ -12,6 +12,7 @@ mod clients;
 mod error;
 pub(super) mod form;
 mod introspect;
+mod reference;
 mod revoke;
 
 use std::sync::Arc;

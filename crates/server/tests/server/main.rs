@@ -15,6 +15,7 @@ mod oauth;
 mod openapi;
 mod pipelines;
 mod probes;
+mod reference_tokens;
 mod reflection;
 mod rig;
 mod stopping;

@@ -11,24 +11,27 @@ use crate::rig::{CLIENT, Holder, Rig, TENANT, config, refused, rotated, soon, te
 use crate::web::{Answer, request, send};
 
 const FORM: (&str, &str) = ("Content-Type", "application/x-www-form-urlencoded");
-const REVOKE: &str = "/oauth2/revoke";
-const INTROSPECT: &str = "/oauth2/introspect";
+pub const REVOKE: &str = "/oauth2/revoke";
+pub const INTROSPECT: &str = "/oauth2/introspect";
 
 /// `base64("web:web-secret-0123456789abcdef")`: may revoke and introspect its own.
-const WEB: &str = "Basic d2ViOndlYi1zZWNyZXQtMDEyMzQ1Njc4OWFiY2RlZg==";
+pub const WEB: &str = "Basic d2ViOndlYi1zZWNyZXQtMDEyMzQ1Njc4OWFiY2RlZg==";
 /// `base64("api:api-secret-0123456789abcdef")`: may introspect any.
-const API: &str = "Basic YXBpOmFwaS1zZWNyZXQtMDEyMzQ1Njc4OWFiY2RlZg==";
+pub const API: &str = "Basic YXBpOmFwaS1zZWNyZXQtMDEyMzQ1Njc4OWFiY2RlZg==";
 /// `base64("ops:ops-secret-0123456789abcdef")`: may revoke any.
-const OPS: &str = "Basic b3BzOm9wcy1zZWNyZXQtMDEyMzQ1Njc4OWFiY2RlZg==";
+pub const OPS: &str = "Basic b3BzOm9wcy1zZWNyZXQtMDEyMzQ1Njc4OWFiY2RlZg==";
 /// `base64("app:web-secret-0123456789abcdef")`: may revoke and introspect its own, and has none.
-const APP: &str = "Basic YXBwOndlYi1zZWNyZXQtMDEyMzQ1Njc4OWFiY2RlZg==";
+pub const APP: &str = "Basic YXBwOndlYi1zZWNyZXQtMDEyMzQ1Njc4OWFiY2RlZg==";
 
 pub const CLIENTS: &str = "[
-  { id = \"web\", tenant = \"acme\", revoke = \"own\", introspect = \"own\", secret_sha256 = \
+  { id = \"web\", tenant = \"acme\", revoke = \"own\", introspect = \"own\", \
+    access_token_kind = \"at\", secret_sha256 = \
      \"c96d2e36ea6e85281f3a009aca5fb1de0efeda42381c9068f4dbc9528e0541d7\" },
-  { id = \"app\", tenant = \"acme\", revoke = \"own\", introspect = \"own\", secret_sha256 = \
+  { id = \"app\", tenant = \"acme\", revoke = \"own\", introspect = \"own\", \
+    access_token_kind = \"at\", secret_sha256 = \
      \"c96d2e36ea6e85281f3a009aca5fb1de0efeda42381c9068f4dbc9528e0541d7\" },
-  { id = \"api\", tenant = \"acme\", introspect = \"any\", secret_sha256 = \
+  { id = \"api\", tenant = \"acme\", introspect = \"any\", \
+    access_token_kind = \"at\", secret_sha256 = \
      \"cc259d867cdffeb074b841cc391beebae80e30a8a03e51a310c3dfb53181d753\" },
   { id = \"ops\", tenant = \"acme\", revoke = \"any\", secret_sha256 = \
      \"89e1fa8725570a68730f193a5e77f446dbc0ce0b4c4789b531d457513ba6321d\" },
@@ -42,7 +45,7 @@ fn with_clients(mut config: Config) -> Config {
     config
 }
 
-async fn start() -> Rig {
+pub async fn start() -> Rig {
     let dir = tempfile::tempdir().expect("a directory");
     let config = with_clients(config(dir.path()));
     let rig = Rig::start_with(dir, config).await;
@@ -65,7 +68,7 @@ fn text(holder: &Holder) -> String {
     token.format().expose().to_owned()
 }
 
-async fn post(rig: &Rig, path: &str, client: &str, form: &str) -> Answer {
+pub async fn post(rig: &Rig, path: &str, client: &str, form: &str) -> Answer {
     let headers = [FORM, ("Authorization", client)];
     let answer = request(rig.addr, "POST", path, &headers, form.as_bytes()).await;
     assert!(!answer.body.contains("jrt_"), "a token is repeated: {answer:?}");
@@ -74,16 +77,16 @@ async fn post(rig: &Rig, path: &str, client: &str, form: &str) -> Answer {
     answer
 }
 
-fn error(answer: &Answer, status: u16, error: &str) {
+pub fn error(answer: &Answer, status: u16, error: &str) {
     assert_eq!((answer.status, &answer.json()["error"]), (status, &json!(error)), "{answer:?}");
     assert!(answer.json()["error_description"].is_string(), "{answer:?}");
 }
 
-fn succeeded(answer: &Answer) {
+pub fn succeeded(answer: &Answer) {
     assert_eq!((answer.status, answer.body.as_str()), (200, ""), "{answer:?}");
 }
 
-fn inactive(answer: &Answer) {
+pub fn inactive(answer: &Answer) {
     let told = (answer.status, answer.body.as_str());
     assert_eq!(told, (200, "{\"active\":false}"), "{answer:?}");
 }

@@ -111,6 +111,7 @@ mod tests {
             secret_sha256: SecretHash(Sha256::digest(secret).into()),
             revoke: Reach::Own,
             introspect: Reach::None,
+            access_token_kind: None,
         }
     }
 

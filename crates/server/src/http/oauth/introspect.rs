@@ -1,4 +1,5 @@
-//! Token introspection, RFC 7662: whether a refresh token could be rotated now, and what it is.
+//! Token introspection, RFC 7662: whether a refresh token could be rotated now, or a reference
+//! access token is alive, and what it is.
 //!
 //! Whatever is not active is `{"active":false}` and nothing else (§2.2): not why, nor whose. That
 //! goes for another client's token, too, if the client may only ask about its own.
@@ -8,8 +9,8 @@ use axum::response::{IntoResponse as _, Response};
 use jeton_wire::pb::v1;
 use serde_json::{Value, json};
 
-use super::Asked;
 use super::error::{self, OAuthError};
+use super::{Asked, reference};
 use crate::config::Reach;
 use crate::http::web::Shared;
 use crate::service::unary::unary;
@@ -21,6 +22,11 @@ pub(super) async fn introspect(shared: &Shared, asked: &Asked<'_>) -> Result<Res
         Reach::Any => String::new(),
     };
     let Some(token) = asked.token()? else { return Ok(answer(&inactive())) };
+    if let Some(reference) = reference::find(shared, asked, &token).await? {
+        let visible = client.is_empty() || client == reference.client;
+        let told = if visible { reference.shown(asked.tenant.as_str()) } else { inactive() };
+        return Ok(answer(&told));
+    }
     let question = v1::ValidateRequest {
         tenant: asked.tenant.as_str().to_owned(),
         token: Some(token),

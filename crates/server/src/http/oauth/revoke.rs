@@ -7,6 +7,7 @@
 //! | no token of this tenant, forged, unknown, long gone | 200: what was asked for is so (§2.2) |
 //! | another client's, and the client may only revoke its own | 400 `invalid_grant` (§2.1) |
 //! | any genuine token of a family, spent ones too | 200: the family is dead, everywhere |
+//! | a reference access token | 200: its record is deleted |
 //! | no quorum | 503, `Retry-After` (§2.2.1) |
 
 use axum::http::StatusCode;
@@ -15,8 +16,8 @@ use bytes::Bytes;
 use jeton_wire::pb::v1;
 use jeton_wire::pb::v1::refusal::Code;
 
-use super::Asked;
 use super::error::{self, OAuthError};
+use super::{Asked, reference};
 use crate::config::Reach;
 use crate::http::web::Shared;
 use crate::service::unary::unary;
@@ -26,6 +27,13 @@ pub(super) async fn revoke(shared: &Shared, asked: &Asked<'_>) -> Result<Respons
         return Err(OAuthError::unauthorized("revoke"));
     }
     let Some(token) = asked.token()? else { return Ok(done()) };
+    if let Some(reference) = reference::find(shared, asked, &token).await? {
+        if asked.client.revoke == Reach::Own && asked.client.id != reference.client {
+            return Err(OAuthError::issued_to_another());
+        }
+        reference.revoke(shared, asked).await?;
+        return Ok(done());
+    }
     let owner = match asked.client.revoke {
         Reach::Any => owner(shared, asked, &token).await?,
         Reach::Own | Reach::None => Some(asked.client.id.clone()),
@@ -71,7 +79,7 @@ async fn owner(
 }
 
 /// A name for the request: its sender has none to give, and may repeat it safely.
-fn fresh_id() -> Result<Bytes, OAuthError> {
+pub(super) fn fresh_id() -> Result<Bytes, OAuthError> {
     let mut id = [0; 16];
     getrandom::fill(&mut id).map_err(|_| OAuthError::server())?;
     Ok(Bytes::copy_from_slice(&id))
