@@ -225,8 +225,8 @@ mod tests {
     fn what_is_written_is_read_again() {
         let text = format!(
             "[{{ id = \"we\\\"b\", tenant = \"acme\", secret_sha256 = \"{HASH}\", \
-             revoke = \"own\", introspect = \"none\" }}, {{ id = \"b\", tenant = \"acme\", secret_sha256 = \
-             \"{HASH}\", introspect = \"any\", access_token_kind = \"a\\\"t\" }}]"
+             revoke = \"own\", introspect = \"none\" }}, {{ id = \"b\", tenant = \"acme\", \
+             secret_sha256 = \"{HASH}\", introspect = \"any\", access_token_kind = \"a\\\"t\" }}]"
         );
         let clients = parse(&text).expect("good");
         assert_eq!((clients[0].revoke, clients[0].introspect), (Reach::Own, Reach::None));
