@@ -36,6 +36,7 @@ use crate::failures;
 use crate::routes::Routes;
 pub(crate) use json::Loopback;
 pub(crate) use oauth::Clients;
+pub(crate) use openapi::Comments;
 pub use openapi::document as openapi;
 use problem::Problem;
 pub(crate) use web::{Shared, Web};

@@ -32,6 +32,7 @@ pub mod offline;
 mod outbox;
 mod reads;
 mod records;
+pub mod reference;
 mod revocations;
 mod routes;
 mod service;

@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use prost_reflect::MethodDescriptor;
 use serde_json::{Map, Value, json};
 
-use self::schema::{Comments, Schemas};
+pub(crate) use self::schema::Comments;
+use self::schema::Schemas;
 use super::json::DEADLINE_MS_DEFAULT;
 use super::services;
 

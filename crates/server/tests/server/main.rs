@@ -7,6 +7,7 @@ mod bad_starts;
 mod clusters;
 mod configuration;
 mod event_stream;
+mod examples;
 mod hostile;
 mod json;
 mod late_calls;

@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 use super::reference;
 
 /// Comments of one .proto file, by their place in it.
-pub(super) struct Comments(BTreeMap<Vec<i32>, String>);
+pub(crate) struct Comments(BTreeMap<Vec<i32>, String>);
 
 impl Comments {
-    pub(super) fn of(file: &FileDescriptor) -> Self {
+    pub(crate) fn of(file: &FileDescriptor) -> Self {
         let proto = file.file_descriptor_proto();
         let locations = proto.source_code_info.iter().flat_map(|info| &info.location);
         let comments = locations.filter_map(|location| {
@@ -21,7 +21,7 @@ impl Comments {
         Self(comments.collect())
     }
 
-    pub(super) fn at(&self, path: &[i32]) -> &str {
+    pub(crate) fn at(&self, path: &[i32]) -> &str {
         self.0.get(path).map_or("", String::as_str)
     }
 }
