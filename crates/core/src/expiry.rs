@@ -75,6 +75,11 @@ pub(crate) fn sweep<T: Tables, R: Replies>(
             break;
         }
         visited += 1;
+        // A visit before it may have removed the row that it was about, and the entry with it: a
+        // cut removes the records that it hit.
+        if turn.tables.get(entry)?.is_none() {
+            continue;
+        }
         let target = keys::expiry_target(entry);
         // These have rows beside them, and a cut has as many as there are.
         if let Some(target) = target.filter(|at| matches!(at[0], kind::RECORD | kind::RECORD_CUT)) {
