@@ -118,6 +118,11 @@ impl World {
             (Operation::Resume(wish), Ok(_)) if fresh => {
                 self.sessions.suspended.remove(&(tenant, suspension(&wish.what)));
             }
+            // Made anew after the first one was forgotten: nobody has suspended this one.
+            (Operation::CreateFamily(wish), Ok(_)) if fresh => {
+                let what = Suspendable::Family(wish.family);
+                self.sessions.suspended.remove(&(tenant, suspension(&what)));
+            }
             _ => {}
         }
         self.nothing_dead_is_shown_alive(tenant);
