@@ -11,34 +11,26 @@
 
 mod story;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Runs a transcript, and returns it with the answers that came.
-fn run(text: &str) -> String {
-    let mut story = story::Story::default();
-    let mut out = String::new();
-    let mut answering = false;
-    for line in text.lines() {
-        if let Some(command) = line.strip_prefix("> ") {
-            writeln!(out, "{line}").unwrap();
-            story.tell(command).lines().for_each(|line| writeln!(out, "{line}").unwrap());
-            answering = true;
-        } else if line.is_empty() || line.starts_with('#') {
-            writeln!(out, "{line}").unwrap();
-            answering = false;
-        } else {
-            assert!(answering, "an answer without a command: {line}");
-        }
-    }
-    out
+use story::store::Memory;
+use story::{Story, run};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts")
+}
+
+fn writes() -> bool {
+    std::env::var("JETON_TRANSCRIPTS").is_ok_and(|how| how == "write")
 }
 
 fn check(name: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts").join(name);
+    let path = folder().join(name);
     let text = std::fs::read_to_string(&path).unwrap();
-    let told = run(&text);
-    if std::env::var("JETON_TRANSCRIPTS").is_ok_and(|how| how == "write") {
+    let told = run(&text, &mut Story::over(Memory::default()));
+    if writes() {
         std::fs::write(&path, told).unwrap();
         return;
     }
@@ -48,15 +40,80 @@ fn check(name: &str) {
     assert_eq!(text.lines().count(), told.lines().count(), "{name} ends elsewhere");
 }
 
+/// Every reply of every operation that is heard in these transcripts, and in which of them.
+fn shown(names: &[&str]) -> BTreeMap<(String, String), Vec<String>> {
+    let mut shown = BTreeMap::<_, Vec<String>>::new();
+    for name in names {
+        let text = std::fs::read_to_string(folder().join(name)).unwrap();
+        let mut story = Story::over(Memory::default());
+        run(&text, &mut story);
+        let title = name.trim_end_matches(".txt");
+        for pair in story.into_shown() {
+            shown.entry(pair).or_default().push(title.to_owned());
+        }
+    }
+    shown
+}
+
+/// Names of an enum's variants, as its source declares them.
+fn variants(source: &str, name: &str) -> BTreeSet<String> {
+    let body = source.split_once(&format!("pub enum {name} {{\n")).unwrap().1;
+    let body = body.split_once("\n}\n").unwrap().0;
+    let names = body.lines().filter_map(|line| {
+        let line = line.strip_prefix("    ").filter(|line| line.starts_with(char::is_uppercase))?;
+        line.split(|c: char| !c.is_alphanumeric()).next()
+    });
+    names.map(str::to_owned).collect()
+}
+
+/// What `shown.txt` says is held against the operations' pages by a test of the server: a reply
+/// of a page that no transcript shows is a gap, one that is shown and on no page is a secret.
+fn check_shown(names: &[&str]) {
+    let mut text = String::from(
+        "# Replies of operations, and the transcripts that show them. Made together with these:\n\
+         # JETON_TRANSCRIPTS=write cargo test -p jeton-core --test transcripts\n",
+    );
+    let shown = shown(names);
+    for ((operation, reply), titles) in &shown {
+        writeln!(text, "{operation} {reply}: {}", titles.join(", ")).unwrap();
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/shown.txt");
+    if writes() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), text, "{COMMAND}");
+
+    let plain = |label: &String| label.split('(').next().unwrap_or_default().to_owned();
+    let operations: BTreeSet<_> = shown.keys().map(|(operation, _)| operation.clone()).collect();
+    let replies: BTreeSet<_> = shown.keys().map(|(_, reply)| plain(reply)).collect();
+    let commands = variants(include_str!("../src/command.rs"), "Operation");
+    let untold: Vec<_> = commands.difference(&operations).collect();
+    assert!(untold.is_empty(), "no transcript tells of {untold:?}");
+    let source = include_str!("../src/reply.rs");
+    let refusals = variants(source, "Refusal");
+    let refusals =
+        refusals.iter().filter(|name| *name != "Code").map(|name| story::shown::loud(name));
+    let codes = variants(include_str!("../src/reply/record.rs"), "CodeRefusal");
+    let codes = codes.iter().map(|name| story::shown::loud(&format!("Code{name}")));
+    let all: BTreeSet<_> =
+        variants(source, "Done").into_iter().chain(refusals).chain(codes).collect();
+    let unheard: Vec<_> = all.difference(&replies).collect();
+    assert!(unheard.is_empty(), "no transcript shows {unheard:?}");
+}
+
+const COMMAND: &str = "JETON_TRANSCRIPTS=write cargo test -p jeton-core --test transcripts";
+
 macro_rules! transcripts {
     ($($test:ident: $file:literal,)*) => {
         $(#[test] fn $test() { check($file); })*
 
+        #[test]
+        fn every_reply_is_shown_and_what_is_shown_is_listed() { check_shown(&[$($file),*]); }
+
         /// A story that nobody runs proves nothing.
         #[test]
         fn every_transcript_is_run() {
-            let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts");
-            let mut found: Vec<String> = std::fs::read_dir(dir).unwrap()
+            let mut found: Vec<String> = std::fs::read_dir(folder()).unwrap()
                 .map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
             let mut run = vec![$($file.to_owned()),*];
             found.sort();
@@ -85,6 +142,10 @@ transcripts! {
     a_session_ends_by_itself: "a session ends by itself.txt",
     families_hang_on_their_session: "families hang on their session.txt",
     something_is_suspended: "something is suspended.txt",
+    a_request_comes_too_late: "a request comes too late.txt",
+    a_tenant_is_unknown: "a tenant is unknown.txt",
+    a_name_is_taken: "a name is taken.txt",
+    an_answer_is_heard_twice: "an answer is heard twice.txt",
     requests_have_names_and_ages: "requests have names and ages.txt",
     a_key_leaks: "a key leaks.txt",
     tenants_have_limits: "tenants have limits.txt",

@@ -16,6 +16,7 @@ mod entry;
 mod fields;
 mod first;
 mod page;
+mod shown;
 
 use std::collections::BTreeMap;
 
@@ -23,6 +24,7 @@ use jeton_wire::DESCRIPTORS;
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 
 pub use entry::{Entry, Failed, Replied};
+pub use shown::differences;
 
 /// The folder of the entries, from the root of the repository.
 pub const FOLDER: &str = "crates/server/src/reference";

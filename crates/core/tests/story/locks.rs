@@ -18,7 +18,7 @@ use jeton_core::read;
 use jeton_core::reply::*;
 
 use super::words::{self, Words, place, position, short_span, span};
-use super::{Story, named};
+use super::{Store, Story, named};
 
 fn lock_name(name: &str) -> LockName {
     LockName::new(name).unwrap()
@@ -65,13 +65,20 @@ pub fn operation(words: &Words) -> Option<Operation> {
     })
 }
 
-impl Story {
-    pub(super) fn look_at_lock(&self, words: &Words, out: &mut String) {
-        let (meta, lock) = (self.machine.meta(), lock_name(words.noun()));
+impl<S: Store> Story<S> {
+    pub(super) fn look_at_lock(&mut self, words: &Words, out: &mut String) {
+        let (meta, lock) = (self.store.meta(), lock_name(words.noun()));
         if words.verb() == "await" {
             let after = words.get("after").map_or(Position(0), position);
-            let flight = read::flight(&self.tables, meta, &self.tenant, &lock, after.into());
-            match flight.unwrap() {
+            let flight = read::flight(&self.store, meta, &self.tenant, &lock, after.into());
+            let flight = flight.unwrap();
+            let what = match &flight {
+                Ok(Flight::Landed { .. }) => "Landed",
+                Ok(Flight::Flying(_)) => "Flying",
+                _ => "Grounded",
+            };
+            self.shown.read("Await", what, &flight);
+            match flight {
                 Ok(Flight::Landed { fence, sealed }) => {
                     let result = String::from_utf8_lossy(&sealed);
                     writeln!(out, "landed {}: {result}", place(Position(fence.0))).unwrap();
@@ -84,7 +91,9 @@ impl Story {
             }
             return;
         }
-        match read::lock(&self.tables, meta, &self.tenant, &lock).unwrap() {
+        let view = read::lock(&self.store, meta, &self.tenant, &lock).unwrap();
+        self.shown.read("GetLock", "LockView", &view);
+        match view {
             Ok(LockView { held: None, waiters }) => {
                 writeln!(out, "free, {waiters} waiting").unwrap();
             }

@@ -17,10 +17,13 @@
 //! key · compromise 1 · settings … · digest   maintenance
 //! acquire l by=a ttl=10s wait=5s id=x        a lock; and what else `locks` knows
 //! put code/c value=v lifetime=1m             a record; and what else `records` knows
+//! times 300 put k/# value=v                  three hundred commands; the last answer tells
 //! failover                                   lease time stood still since the last entry
 //! transact if=absent:k/c & put k/c & else …    all or none; see `transact`
 //! deny t client=web expires=5m               an access token
 //! show f · validate f.1 · rows · sealed f    reads
+//! show-tenant · tenants max=2 · kinds        what operators see
+//! feed after=3.0 · snapshot                  what watchers hear
 //! list subject=alice dead=yes by=2           families, two rows of the index at a time
 //! cut ip=10.0.0.0/8 except=f · count …       and what else `revocations` knows
 //! check jti=t client=web position=3.0 issued=1m · check family=f
@@ -32,9 +35,12 @@
 //! the read side first, and the digest is computed anew.
 
 mod locks;
+mod look;
 mod records;
 mod revocations;
 mod sessions;
+pub mod shown;
+pub mod store;
 mod transact;
 mod words;
 
@@ -46,12 +52,12 @@ use bytes::Bytes;
 use jeton_core::codec;
 use jeton_core::command::*;
 use jeton_core::digest::row_digest;
-use jeton_core::feed;
 use jeton_core::ids::*;
-use jeton_core::machine::Machine;
-use jeton_core::read::{self, FamilyQuery, Judged};
+use jeton_core::read::{self, Judged};
 use jeton_core::reply::*;
-use jeton_core::tables::MemTables;
+
+use shown::Shown;
+use store::{Memory, Store};
 use words::Words;
 
 /// When every story begins.
@@ -100,10 +106,10 @@ impl Replies for Silent {
     fn event(&mut self, _: Event) {}
 }
 
-pub struct Story {
-    machine: Machine,
-    tables: MemTables,
-    follower: (Machine, MemTables),
+/// What happens, and what was heard of it.
+pub struct Story<S> {
+    store: S,
+    follower: Memory,
     index: u64,
     now: UnixMs,
     /// Lease time that has passed since the last entry.
@@ -118,14 +124,36 @@ pub struct Story {
     listing: Option<records::Listing>,
     /// Losers that were told of as a crowd.
     crowded: u64,
+    /// Which replies of which operations were heard.
+    shown: Shown,
 }
 
-impl Default for Story {
-    fn default() -> Self {
+/// Tells a transcript, and returns it with the answers that came.
+pub fn run<S: Store>(text: &str, story: &mut Story<S>) -> String {
+    let mut out = String::new();
+    let mut answering = false;
+    for line in text.lines() {
+        if let Some(command) = line.strip_prefix("> ") {
+            writeln!(out, "{line}").unwrap();
+            out.push_str(&story.tell(command));
+            story.store.turn_the_page();
+            answering = true;
+        } else if line.is_empty() || line.starts_with('#') {
+            writeln!(out, "{line}").unwrap();
+            answering = false;
+        } else {
+            assert!(answering, "an answer without a command: {line}");
+        }
+    }
+    out
+}
+
+impl<S: Store> Story<S> {
+    /// Nothing has happened yet.
+    pub fn over(store: S) -> Self {
         Self {
-            machine: Machine::new(),
-            tables: MemTables::new(),
-            follower: (Machine::new(), MemTables::new()),
+            store,
+            follower: Memory::default(),
             index: 0,
             now: T0,
             leased: DurationMs(0),
@@ -135,11 +163,22 @@ impl Default for Story {
             requests: 0,
             listing: None,
             crowded: 0,
+            shown: Shown::default(),
         }
     }
-}
 
-impl Story {
+    /// Where the rows are.
+    #[allow(dead_code, reason = "over memory nobody asks")]
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// Which replies were heard.
+    #[allow(dead_code, reason = "asked where the list of them is made")]
+    pub fn into_shown(self) -> BTreeSet<(String, String)> {
+        self.shown.0
+    }
+
     /// Does one line of the story.
     pub fn tell(&mut self, line: &str) -> String {
         let mut out = String::new();
@@ -148,6 +187,9 @@ impl Story {
         }
         if let Some(crowd) = line.strip_prefix("crowd ") {
             return self.crowd(crowd);
+        }
+        if let Some(times) = line.strip_prefix("times ") {
+            return self.times(times);
         }
         let mut commands = Vec::new();
         for part in line.split(" ; ") {
@@ -175,6 +217,21 @@ impl Story {
             .unwrap()
     }
 
+    /// `times 2000 put k/#`: as many commands, `#` counts from 1, up to a thousand in an entry. The
+    /// last answer tells.
+    fn times(&mut self, line: &str) -> String {
+        let (times, line) = line.split_once(' ').expect("how many times, and what");
+        let times: u64 = times.parse().unwrap();
+        let mut last = String::new();
+        for from in (1..=times).step_by(1_000) {
+            let numbers = from..=times.min(from + 999);
+            let lines = numbers.map(|n| line.replace('#', &n.to_string()));
+            last = self.tell(&lines.collect::<Vec<_>>().join(" ; "));
+        }
+        let answer = last.lines().rfind(|line| !line.starts_with(' ')).unwrap();
+        format!("{answer}\n")
+    }
+
     /// `crowd f.0 16`: as many losers with successors of their own, `crowd-0` and so on. The last
     /// answer tells.
     fn crowd(&mut self, line: &str) -> String {
@@ -184,157 +241,6 @@ impl Story {
         let losers = from..self.crowded;
         let tell = |n| self.tell(&format!("rotate {token} mint=crowd-{n} losers=adopt"));
         losers.map(tell).last().unwrap()
-    }
-
-    /// What changes nothing.
-    fn look(&mut self, words: &Words) -> Option<String> {
-        let mut out = String::new();
-        match words.verb() {
-            "clock" => {
-                let span = words::span(words.noun());
-                self.now = self.now.plus(span);
-                self.leased.0 += span.0;
-                writeln!(out, "now {}", words::instant(self.now)).unwrap();
-            }
-            "in" => self.tenant = TenantId::new(words.noun()).unwrap(),
-            "show" => {
-                let (tables, tenant) = (&self.tables, &self.tenant);
-                let view = if words.noun().contains('.') {
-                    read::family_of(tables, self.now, tenant, &self.token(words))
-                } else {
-                    read::family(tables, self.now, tenant, FamilyId(named(words.noun())))
-                };
-                words::family(&mut out, view.unwrap());
-            }
-            "validate" => {
-                let token = self.token(words);
-                let client = words.get("client").map(|name| ClientId::new(name).unwrap());
-                let binding = words.get("jkt").map(|_| binding(words));
-                let answer = read::validate(
-                    &self.tables,
-                    self.now,
-                    &self.tenant,
-                    &token,
-                    client.as_ref(),
-                    binding.as_ref(),
-                );
-                match answer.unwrap() {
-                    Ok(view) => writeln!(out, "active {}", view.subject).unwrap(),
-                    Err(refusal) => words::refusal(&mut out, &refusal),
-                }
-            }
-            "failover" => self.leased = DurationMs(0),
-            "get" | "find" | "more" => self.look_at_records(words, &mut out),
-            "lock" | "await" => self.look_at_lock(words, &mut out),
-            "list" => self.list(&mut out, words),
-            "check" => {
-                let claims = words.claims(named);
-                let (tables, tenant) = (&self.tables, &self.tenant);
-                match read::check_access(tables, self.now, tenant, &[claims]).unwrap() {
-                    Ok(answers) => answers.iter().for_each(|told| words::access(&mut out, told)),
-                    Err(refusal) => words::refusal(&mut out, &refusal),
-                }
-            }
-            "feed" => {
-                let after = words.get("after").map_or(Position(0), words::position);
-                let found = feed::entries(&self.tables, &self.tenant, after, 100).unwrap();
-                found.iter().for_each(|entry| words::feed(&mut out, entry));
-            }
-            "suspended" => {
-                let all = feed::suspensions(&self.tables, &self.tenant, None, 100).unwrap();
-                all.0.iter().for_each(|entry| words::feed(&mut out, entry));
-            }
-            "rows" => self.rows(&mut out),
-            "sealed" => {
-                let seal = format!("seal of {}", words.noun());
-                let found = self.tables.rows().any(|(_, value)| {
-                    value.windows(seal.len()).any(|part| part == seal.as_bytes())
-                });
-                writeln!(out, "{}", if found { "kept" } else { "erased" }).unwrap();
-            }
-            "keys" => {
-                let keys = read::tenant_keys(&self.tables, &self.tenant).unwrap().unwrap();
-                writeln!(out, "current {}", keys.current().0).unwrap();
-            }
-            _ if revocations::look(&self.tables, self.now, &self.tenant, words, &mut out) => {}
-            _ => return sessions::look(&self.tables, self.now, &self.tenant, words),
-        }
-        Some(out)
-    }
-
-    /// All pages of a listing. Families are told by the names of their first tokens.
-    fn list(&self, out: &mut String, words: &Words) {
-        let query = FamilyQuery {
-            subject: words.get("subject").map(|name| SubjectId::new(name).unwrap()),
-            client: words.get("client").map(|name| ClientId::new(name).unwrap()),
-            device: words.get("device").map(|name| DeviceId::new(name).unwrap()),
-            session: words.get("session").map(|name| SessionId::new(name).unwrap()),
-            attributes: words.attributes().unwrap_or_default(),
-            include_dead: words.get("dead").is_some(),
-        };
-        let rows_max = words.number("by").unwrap_or(64) as usize;
-        let (mut after, mut count) = (None, 0);
-        loop {
-            let (tables, tenant) = (&self.tables, &self.tenant);
-            let slice = read::families(tables, self.now, tenant, &query, after, rows_max).unwrap();
-            let slice = match slice {
-                Ok(slice) => slice,
-                Err(refusal) => return words::refusal(out, &refusal),
-            };
-            for view in slice.families {
-                let name = self.tokens.keys().find(|(name, _)| view.family.0 == named(name));
-                let dead = if view.dead.is_some() { " (dead)" } else { "" };
-                write!(out, "{}{dead} ", name.unwrap().0).unwrap();
-                assert!(view.payload.is_empty(), "payloads are not listed");
-                count += 1;
-            }
-            after = slice.next;
-            if after.is_none() {
-                return writeln!(out, "= {count}").unwrap();
-            }
-            write!(out, "| ").unwrap();
-        }
-    }
-
-    fn rows(&self, out: &mut String) {
-        let mut counts = BTreeMap::new();
-        for (key, _) in self.tables.rows() {
-            // Behind the tenant's name stands what a row of the family index is.
-            let what = if key[0] == 0x44 { key[3 + usize::from(key[2])] } else { 0 };
-            *counts.entry((key[0], what >= 0x10)).or_insert(0) += 1;
-        }
-        let kind = |(kind, roster): &(u8, bool)| match kind {
-            1 => "tenants",
-            2 => "keys",
-            3 => "cutoffs",
-            4 => "suspensions",
-            5 => "reauthentications",
-            0x0a => "predicates",
-            0x51 => "revocations",
-            0x40 => "families",
-            0x41 => "replies",
-            0x42 => "due",
-            0x08 => "record cuts",
-            0x09 => "kinds",
-            0x47 => "records",
-            0x48 => "index",
-            0x49 => "misses",
-            0x4a => "seen",
-            0x4b => "locks",
-            0x4c => "waiters",
-            0x4d => "results",
-            0x50 => "leases due",
-            0x45 => "ancestors",
-            0x44 if *roster => "rosters",
-            0x44 => "index",
-            0x43 => "sessions",
-            0x46 => "indexed",
-            0x4e => "denials",
-            0x4f => "feed",
-            _ => "others",
-        };
-        let counts = counts.iter().map(|(byte, count)| format!("{}={count}", kind(byte)));
-        writeln!(out, "{}", counts.collect::<Vec<_>>().join(" ")).unwrap();
     }
 
     fn request(&mut self, words: &Words) -> Option<RequestName> {
@@ -416,7 +322,10 @@ impl Story {
             "deny" => Operation::RevokeAccessToken(RevokeAccessToken {
                 jti: Jti::new(words.noun()).unwrap(),
                 client: client.unwrap_or_else(web),
-                expires_at: words.get("expires").map(|span| self.now.plus(words::span(span))),
+                expires_at: match words.get("expired") {
+                    Some(ago) => Some(self.now.minus(words::span(ago))),
+                    None => words.get("expires").map(|span| self.now.plus(words::span(span))),
+                },
             }),
             "reauthenticate" => {
                 let subject = SubjectId::new(words.noun()).unwrap();
@@ -508,26 +417,27 @@ impl Story {
         let index = LogIndex(self.index);
         let lease_advance = std::mem::take(&mut self.leased);
         let entry = Entry { stamp: self.now, lease_advance, commands };
-        let before = self.tables.clone();
+        let before = matches!(judged, Some(Judged::Settled(_))).then(|| self.store.rows());
         let mut answers = Answers::default();
-        self.machine.apply(&mut self.tables, index, &entry, &mut answers).unwrap();
+        self.store.apply(index, &entry, &mut answers);
 
         let decoded = codec::decode_entry(&codec::encode_entry(&entry)).unwrap();
         assert_eq!(decoded, entry, "an entry survives its bytes");
-        let (machine, tables) = &mut self.follower;
-        machine.apply(tables, index, &decoded, &mut Silent).unwrap();
-        assert_eq!((machine.meta(), &*tables), (self.machine.meta(), &self.tables));
-        let rows = self.tables.rows().map(|(key, value)| row_digest(key, value));
-        let digest = rows.fold(0_u128, u128::wrapping_add);
-        assert_eq!(self.machine.meta().rows, digest, "the digest follows the rows");
+        self.follower.apply(index, &decoded, &mut Silent);
+        let (meta, rows) = (self.store.meta(), self.store.rows());
+        assert_eq!(self.follower.meta(), meta);
+        assert_eq!(self.follower.rows(), rows);
+        let digests = rows.iter().map(|(key, value)| row_digest(key, value));
+        assert_eq!(meta.rows, digests.fold(0_u128, u128::wrapping_add), "the digest follows");
         if let Some(Judged::Settled(reply)) = &judged {
             assert_eq!(reply.outcome, answers.replies[0].outcome, "reads and apply agree");
-            assert_eq!(self.tables, before, "what reads may answer changes nothing");
+            assert_eq!(before, Some(rows), "what reads may answer changes nothing");
             assert!(answers.events.is_empty(), "what reads may answer raises nothing");
         }
 
         let mut out = String::new();
         for ((reply, words), command) in answers.replies.iter().zip(&words).zip(&entry.commands) {
+            self.shown.reply(command, Position::new(0, index, 0), reply);
             self.learn(reply, words, command);
             words::reply(&mut out, reply);
         }
@@ -535,7 +445,12 @@ impl Story {
             out.insert_str(0, "without an entry: ");
         }
         answers.events.iter().for_each(|event| words::event(&mut out, event));
-        answers.notices.iter().for_each(|notice| locks::notice(&mut out, notice));
+        for notice in &answers.notices {
+            if let LeaseNotice::Settled { reply, .. } = notice {
+                self.shown.settled(reply);
+            }
+            locks::notice(&mut out, notice);
+        }
         out
     }
 
@@ -543,8 +458,8 @@ impl Story {
         let (Operation::Rotate(wish), Some(name)) = (&command.operation, &command.request) else {
             return None;
         };
-        let (meta, tenant) = (self.machine.meta(), &self.tenant);
-        Some(read::judge_rotation(&self.tables, meta, self.now, tenant, name, wish).unwrap())
+        let (meta, tenant) = (self.store.meta(), &self.tenant);
+        Some(read::judge_rotation(&self.store, meta, self.now, tenant, name, wish).unwrap())
     }
 
     /// Remembers the tokens that were handed out; a second one of a generation is a failure.

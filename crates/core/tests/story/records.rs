@@ -19,7 +19,7 @@ use jeton_core::read;
 use jeton_core::reply::*;
 
 use super::words::{self, Words, instant, place, position, short_span, span};
-use super::{Story, T0, named};
+use super::{Store, Story, T0, named};
 
 pub fn digest(name: &str) -> KeyDigest {
     KeyDigest(named(name))
@@ -155,11 +155,12 @@ pub fn operation(words: &Words) -> Option<Operation> {
 /// Where a listing goes on: its words, and the key behind which.
 pub type Listing = (RecordKind, KeyDigest, u32, Option<KeyDigest>);
 
-impl Story {
+impl<S: Store> Story<S> {
     pub fn look_at_records(&mut self, words: &Words, out: &mut String) {
         if words.verb() == "get" {
             let (kind, key) = (kind(words), key(words));
-            let found = read::record(&self.tables, self.now, &self.tenant, &kind, &key).unwrap();
+            let found = read::record(&self.store, self.now, &self.tenant, &kind, &key).unwrap();
+            self.shown.read("GetRecord", "RecordView", &found);
             match found {
                 Ok(found) => view(out, &found),
                 Err(refusal) => words::refusal(out, &refusal),
@@ -172,9 +173,10 @@ impl Story {
             self.listing = Some((kind(words), index, max, None));
         }
         let (kind, index, max, after) = self.listing.as_mut().expect("a page before this one");
-        let (tables, tenant) = (&self.tables, &self.tenant);
+        let (tables, tenant) = (&self.store, &self.tenant);
         let page =
             read::records(tables, self.now, tenant, kind, index, after.as_ref(), *max).unwrap();
+        self.shown.read("FindRecords", "RecordPage", &page);
         match page {
             Ok(page) => {
                 page.records.iter().for_each(|found| view(out, found));
@@ -187,8 +189,27 @@ impl Story {
     }
 }
 
+/// A kind, as `kinds` lists it.
+pub fn kind_settings(out: &mut String, kind: &RecordKind, settings: &RecordKindSettings) {
+    write!(out, "{kind}: {:?}", settings.on_expiry).unwrap();
+    if let Some(it) = settings.attempts {
+        let (who, tenant) = (it.misses_per_guesser, it.misses_per_tenant);
+        write!(out, ", {who} misses a guesser, {tenant} in all").unwrap();
+        write!(out, ", in {}", short_span(it.window)).unwrap();
+    }
+    writeln!(out).unwrap();
+}
+
+/// A value, if it is short enough to be read.
+fn text(value: &[u8]) -> String {
+    match value.len() {
+        0..100 => String::from_utf8_lossy(value).into_owned(),
+        long => format!("{long} bytes"),
+    }
+}
+
 fn view(out: &mut String, view: &RecordView) {
-    write!(out, "{}, version {}", String::from_utf8_lossy(&view.value), view.version).unwrap();
+    write!(out, "{}, version {}", text(&view.value), view.version).unwrap();
     write!(out, ", created {}, origin {}", place(view.created), place(view.origin)).unwrap();
     match view.expires_at {
         Some(at) if view.expired => write!(out, ", EXPIRED {}", instant(at)).unwrap(),
@@ -216,8 +237,7 @@ pub fn done(out: &mut String, done: &Done) -> bool {
             writeln!(out, "collected {count}{}", if *more { ", and there are more" } else { "" })
         }
         Done::Consumed(it) => {
-            let value = String::from_utf8_lossy(&it.value);
-            writeln!(out, "FIRST: {value}, origin {}", place(it.origin))
+            writeln!(out, "FIRST: {}, origin {}", text(&it.value), place(it.origin))
         }
         Done::Fresh => writeln!(out, "FRESH"),
         _ => return false,

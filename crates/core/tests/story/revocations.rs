@@ -16,10 +16,10 @@ use jeton_core::command::*;
 use jeton_core::ids::*;
 use jeton_core::read::{self, Counted, MatchWalk};
 use jeton_core::reply::*;
-use jeton_core::tables::MemTables;
+use jeton_core::tables::ReadTables;
 
 use super::words::{self, Words};
-use super::{T0, named, sessions};
+use super::{Store, Story, T0, named, sessions};
 
 fn criteria(words: &Words) -> Criteria {
     Criteria {
@@ -56,47 +56,45 @@ pub fn step(tenant: &TenantId, words: &Words) -> Operation {
     })
 }
 
-pub fn look(
-    tables: &MemTables,
-    now: UnixMs,
-    tenant: &TenantId,
-    words: &Words,
-    out: &mut String,
-) -> bool {
-    let counted = |out: &mut String, count: Result<MatchCount, Refusal>| match count {
-        Ok(MatchCount { families, sessions, exact }) => {
-            let about = if exact { "" } else { "about " };
-            writeln!(out, "{about}{families} families, {sessions} sessions").unwrap();
-        }
-        Err(refusal) => words::refusal(out, &refusal),
-    };
-    match words.verb() {
-        "count" => {
-            let (matching, except) = (criteria(words), except(words));
-            counted(out, count(tables, now, tenant, matching, Counted::Would(except)));
-        }
-        "hits" => {
-            let (matching, at) = (criteria(words), words::position(words.noun()));
-            counted(out, count(tables, now, tenant, matching, Counted::Has(at)));
-        }
-        "revocation" => {
-            let at = words::position(words.noun());
-            match read::revocation(tables, now, tenant, at).unwrap() {
-                Ok(view) => tell(out, &view),
-                Err(refusal) => words::refusal(out, &refusal),
+impl<S: Store> Story<S> {
+    pub(super) fn look_at_revocations(&mut self, words: &Words, out: &mut String) {
+        let (store, now, tenant) = (&self.store, self.now, &self.tenant);
+        match words.verb() {
+            "count" | "hits" => {
+                let matching = criteria(words);
+                let counted = match words.verb() {
+                    "count" => Counted::Would(except(words)),
+                    _ => Counted::Has(words::position(words.noun())),
+                };
+                let count = count(store, now, tenant, matching, counted);
+                self.shown.read("RevokeWhere", "MatchCount", &count);
+                match count {
+                    Ok(MatchCount { families, sessions, exact }) => {
+                        let about = if exact { "" } else { "about " };
+                        writeln!(out, "{about}{families} families, {sessions} sessions").unwrap();
+                    }
+                    Err(refusal) => words::refusal(out, &refusal),
+                }
             }
+            "revocation" => {
+                let at = words::position(words.noun());
+                let view = read::revocation(store, now, tenant, at).unwrap();
+                self.shown.read("GetRevocation", "RevocationView", &view);
+                match view {
+                    Ok(view) => tell(out, &view),
+                    Err(refusal) => words::refusal(out, &refusal),
+                }
+            }
+            _ => match read::next_revocation_sweep(store, None).unwrap() {
+                Some((tenant, at)) => writeln!(out, "{tenant} {}", words::place(at)).unwrap(),
+                None => writeln!(out, "none").unwrap(),
+            },
         }
-        "next-sweep" => match read::next_revocation_sweep(tables, None).unwrap() {
-            Some((tenant, at)) => writeln!(out, "{tenant} {}", words::place(at)).unwrap(),
-            None => writeln!(out, "none").unwrap(),
-        },
-        _ => return false,
     }
-    true
 }
 
-fn count(
-    tables: &MemTables,
+fn count<T: ReadTables>(
+    tables: &T,
     now: UnixMs,
     tenant: &TenantId,
     matching: Criteria,

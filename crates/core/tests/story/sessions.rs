@@ -6,10 +6,10 @@ use bytes::Bytes;
 use jeton_core::command::*;
 use jeton_core::ids::*;
 use jeton_core::reply::*;
-use jeton_core::tables::MemTables;
 use jeton_core::{limits, read};
 
 use super::words::{self, Words};
+use super::{Store, Story};
 
 pub fn session(name: &str) -> SessionId {
     SessionId::new(name).unwrap()
@@ -54,48 +54,55 @@ pub fn suspendable(words: &Words) -> Suspendable {
     Suspendable::Tenant
 }
 
-/// What reads show of sessions; `None` if the word is another one.
-pub fn look(tables: &MemTables, now: UnixMs, tenant: &TenantId, words: &Words) -> Option<String> {
-    let mut out = String::new();
-    let rows_max = words.number("max").map_or(limits::PAGE_ROWS_MAX, |max| max as u32);
-    match words.verb() {
-        "show-session" => {
-            let view = read::session(tables, now, tenant, &session(words.noun())).unwrap();
-            match view {
-                Ok(view) => show(&mut out, &view),
-                Err(refusal) => words::refusal(&mut out, &refusal),
-            }
-        }
-        "sessions" => {
-            let subject = SubjectId::new(words.noun()).unwrap();
-            let (after, ended) = (words.get("after").map(session), words.get("ended").is_some());
-            let after = after.as_ref();
-            let page = read::sessions(tables, now, tenant, &subject, after, rows_max, ended);
-            let page = page.unwrap();
-            match page {
-                Ok(page) => {
-                    page.rows.iter().for_each(|view| show(&mut out, view));
-                    let next = page.next.map_or("end".to_owned(), |next| format!("next {next}"));
-                    writeln!(out, "{next}").unwrap();
+impl<S: Store> Story<S> {
+    pub(super) fn look_at_sessions(&mut self, words: &Words, out: &mut String) {
+        let (store, now, tenant) = (&self.store, self.now, &self.tenant);
+        let rows_max = words.number("max").map_or(limits::PAGE_ROWS_MAX, |max| max as u32);
+        match words.verb() {
+            "show-session" => {
+                let view = read::session(store, now, tenant, &session(words.noun())).unwrap();
+                self.shown.read("GetSession", "SessionView", &view);
+                match view {
+                    Ok(view) => show(out, &view),
+                    Err(refusal) => words::refusal(out, &refusal),
                 }
-                Err(refusal) => words::refusal(&mut out, &refusal),
             }
-        }
-        "clients" => {
-            let after = words.get("after").map(|name| ClientId::new(name).unwrap());
-            let (session, after) = (session(words.noun()), after.as_ref());
-            match read::session_clients(tables, now, tenant, &session, after, rows_max).unwrap() {
-                Ok(page) => {
-                    let names: Vec<_> = page.rows.iter().map(ClientId::as_str).collect();
-                    let next = page.next.map_or("end".to_owned(), |next| format!("next {next}"));
-                    writeln!(out, "{}; {next}", names.join(" ")).unwrap();
+            "sessions" => {
+                let subject = SubjectId::new(words.noun()).unwrap();
+                let (after, ended) =
+                    (words.get("after").map(session), words.get("ended").is_some());
+                let after = after.as_ref();
+                let page = read::sessions(store, now, tenant, &subject, after, rows_max, ended);
+                let page = page.unwrap();
+                self.shown.read("ListSessions", "Page", &page);
+                match page {
+                    Ok(page) => {
+                        page.rows.iter().for_each(|view| show(out, view));
+                        writeln!(out, "{}", next(page.next)).unwrap();
+                    }
+                    Err(refusal) => words::refusal(out, &refusal),
                 }
-                Err(refusal) => words::refusal(&mut out, &refusal),
+            }
+            _ => {
+                let after = words.get("after").map(|name| ClientId::new(name).unwrap());
+                let (session, after) = (session(words.noun()), after.as_ref());
+                let page = read::session_clients(store, now, tenant, &session, after, rows_max);
+                let page = page.unwrap();
+                self.shown.read("ListSessionClients", "Page", &page);
+                match page {
+                    Ok(page) => {
+                        let names: Vec<_> = page.rows.iter().map(ClientId::as_str).collect();
+                        writeln!(out, "{}; {}", names.join(" "), next(page.next)).unwrap();
+                    }
+                    Err(refusal) => words::refusal(out, &refusal),
+                }
             }
         }
-        _ => return None,
     }
-    Some(out)
+}
+
+fn next(next: Option<impl std::fmt::Display>) -> String {
+    next.map_or("end".to_owned(), |next| format!("next {next}"))
 }
 
 fn show(out: &mut String, view: &SessionView) {

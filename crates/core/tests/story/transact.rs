@@ -12,7 +12,7 @@ use jeton_core::ids::*;
 use jeton_core::reply::*;
 
 use super::words::{self, Words, position};
-use super::{Story, named, records};
+use super::{Store, Story, named, records};
 
 fn record(text: &str) -> (RecordKind, KeyDigest) {
     let (kind, key) = text.split_once('/').expect("kind/key");
@@ -45,7 +45,7 @@ fn comparison(text: &str) -> Comparison {
     }
 }
 
-impl Story {
+impl<S: Store> Story<S> {
     pub(super) fn transact(&mut self, words: &Words, request: Option<RequestName>) -> Operation {
         let compare = words.get("if").into_iter().flat_map(|all| all.split(','));
         let compare = compare.map(comparison).collect();

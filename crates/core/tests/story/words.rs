@@ -322,6 +322,13 @@ pub fn event(out: &mut String, event: &Event) {
     .unwrap();
 }
 
+pub fn tenant(out: &mut String, view: &TenantView) {
+    let (grace, version) = (short_span(view.settings.grace_default), view.version);
+    write!(out, "{}, version {version}, grace {grace}, key {}", view.tenant, view.kid.0).unwrap();
+    view.compromised.iter().for_each(|kid| write!(out, ", {} leaked", kid.0).unwrap());
+    writeln!(out).unwrap();
+}
+
 pub fn family(out: &mut String, view: Result<FamilyView, Refusal>) {
     let view = match view {
         Ok(view) => view,

@@ -24,9 +24,10 @@ const FILES: &[(&str, &str)] = &[
     ("WatchService", include_str!("WatchService.toml")),
 ];
 
-/// A reply: what it is, when it comes, what changes.
+/// A reply: what it is, when it comes, what changes, and what transcripts show of it if its name
+/// does not say so: see `shown.rs`.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Replied(pub String, pub String, pub String);
+pub struct Replied(pub String, pub String, pub String, #[serde(default)] pub String);
 
 /// A failure that is particular to an operation: its reason, and when it comes.
 #[derive(Debug, Clone, Deserialize)]

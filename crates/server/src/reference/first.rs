@@ -1,30 +1,34 @@
 //! Replies that come before an operation's own, since all operations of a sort share them: the same
 //! order as in `jeton_wire::decode`, `desk.rs` and the core's `machine.rs`.
 
-/// Reply, when, what changes.
-type Row = (&'static str, &'static str, &'static str);
+/// Reply, when, what changes, and what transcripts show of it: see `shown.rs`.
+type Row = (&'static str, &'static str, &'static str, &'static str);
 
 const FIELD: Row = (
     "failure `INVALID_REQUEST`",
     "a field is missing, malformed or beyond its limit; the failure names it",
     "nothing, no log entry",
+    "?INVALID_REQUEST ?LIMIT_REACHED",
 );
 const STALE: Row = (
     "`STALE_REQUEST`",
     "`request.age_ms`, with the time in queues, is above 600,000; or the request began before the \
      tenant was restored from a backup",
     "nothing",
+    "",
 );
-const TENANT: Row = ("`TENANT_UNKNOWN`", "there is no such tenant", "nothing");
+const TENANT: Row = ("`TENANT_UNKNOWN`", "there is no such tenant", "nothing", "");
 const NAME: Row = (
     "`NAME_REUSED`",
     "another request came under this `request.id` within the last 20 minutes",
     "nothing",
+    "",
 );
 const AGAIN: Row = (
     "the first answer again",
     "the same request came under this `request.id` within the last 20 minutes",
     "nothing",
+    "again",
 );
 const AGAIN_IF_ALIVE: Row = (
     "`REVOKED`, else the first answer again",
@@ -32,42 +36,58 @@ const AGAIN_IF_ALIVE: Row = (
      what it made or changed, or a root of it, has died or been suspended since. A refusal is \
      answered again as it was",
     "nothing",
+    "REVOKED again",
 );
 const FORGED_TENANT: Row = (
     "`TENANT_UNKNOWN`",
     "a native token, and there is no such tenant (this node has caught up before it says so)",
     "nothing, no log entry",
+    "node",
 );
 const FORGED: Row = (
     "`NOT_FOUND`",
     "a native token whose mac is wrong, or of no key of the tenant",
     "nothing, no log entry",
+    "node",
 );
-const FORGED_PART: Row =
-    ("refusal `NOT_FOUND`", "a native token in either branch is forged", "nothing, no log entry");
+const FORGED_PART: Row = (
+    "refusal `NOT_FOUND`",
+    "a native token in either branch is forged",
+    "nothing, no log entry",
+    "node",
+);
 const FORGED_UNKNOWN: Row = (
     "`UNKNOWN`",
     "a native token whose mac is wrong, or of no key of the tenant: success (RFC 7009 section 2.2)",
     "nothing, no log entry",
+    "node",
 );
 const FRESH: Row = (
     "failure `NOT_FRESH_ENOUGH`",
     "this node can't read as fresh as `consistency` asks by the deadline",
     "nothing",
+    "node",
 );
-const OPERATOR_STALE: Row =
-    ("failure `STALE_REQUEST`", "`age_ms`, with the time in queues, is above 600,000", "nothing");
-const OPERATOR_TENANT: Row = ("failure `NOT_FOUND`", "there is no such tenant", "nothing");
+const OPERATOR_STALE: Row = (
+    "failure `STALE_REQUEST`",
+    "`age_ms`, with the time in queues, is above 600,000",
+    "nothing",
+    "",
+);
+const OPERATOR_TENANT: Row =
+    ("failure `NOT_FOUND`", "there is no such tenant", "nothing", "TENANT_UNKNOWN");
 const OPERATOR_NAME: Row = (
     "failure `NAME_REUSED`",
     "another request came under this `request_id` within the last 20 minutes",
     "nothing",
+    "",
 );
 const OPERATOR_AGAIN: Row = (
     "the first answer again",
     "the same request came under this `request_id` within the last 20 minutes; what it shows is \
      as it is now",
     "nothing",
+    "again",
 );
 
 /// The rows of a sort; `None` if there is none of that name.

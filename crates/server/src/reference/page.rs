@@ -81,6 +81,7 @@ fn replies(entry: &Entry, out: &mut String) {
     );
     let first = first::rows(&entry.first).unwrap_or_default().iter().copied();
     let own = entry.replies.iter().map(|it| (it.0.as_str(), it.1.as_str(), it.2.as_str()));
+    let first = first.map(|(reply, when, change, _)| (reply, when, change));
     for (number, (reply, when, change)) in (1..).zip(first.chain(own)) {
         let _ = writeln!(out, "| {number} | {reply} | {when} | {change} |");
     }

@@ -56,6 +56,15 @@ fn the_pages_are_what_the_sources_make_of_them() {
     }
 }
 
+/// Each reply of each page is shown by a transcript, and nothing is shown that no page lists.
+#[test]
+fn transcripts_show_every_reply_of_every_operation() {
+    let path = root().join("crates/core/tests/shown.txt");
+    let shown = std::fs::read_to_string(path).expect("a list that transcripts make");
+    let differences = reference::differences(&shown);
+    assert!(differences.is_empty(), "\n{}\n", differences.join("\n"));
+}
+
 #[test]
 fn what_the_entries_name_is_there() {
     let known: Vec<String> = reference::operations().into_iter().map(|it| it.name).collect();
