@@ -6,8 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
 use crate::{
-    backup, bench, check, cluster, completions, config, demo, dev, duration, exit, family, lock,
-    record, revocation, revoke, server, session, suspend, tenant, token, watch,
+    backup, bench, check, cluster, completions, config, demo, dev, duration, exit, family, inspect,
+    lock, record, revocation, revoke, server, session, suspend, tenant, token, watch,
 };
 
 const EXAMPLES: &str = "\
@@ -76,6 +76,8 @@ pub enum Command {
     Watch(watch::WatchArgs),
     /// Make backups, look at them, and make a new cluster of one.
     Backup(backup::BackupArgs),
+    /// Look into the data directory of a node that doesn't run. Changes nothing there.
+    Inspect(inspect::InspectArgs),
     /// Measure a cluster of real processes on this machine.
     Bench(bench::BenchArgs),
     /// The configuration of a node.
@@ -225,6 +227,10 @@ mod tests {
             "jeton backup create --to monday.backup",
             "jeton backup verify monday.backup",
             "jeton backup restore monday.backup --data-dir d --proofs-live 5m",
+            "jeton inspect /var/lib/jeton",
+            "jeton inspect d --replay --scratch /tmp -o json",
+            "jeton inspect d --rows family --tenant acme --limit 10",
+            "jeton inspect d --log --from 5 --to 9",
             "jeton config default",
             "jeton completions bash",
             "jeton completions zsh",

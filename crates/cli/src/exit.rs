@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use jeton_client::Error;
 use jeton_server::offline::OfflineError;
+use jeton_server::offline::inspect::InspectError;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +57,11 @@ impl Exit {
         }
         match error.downcast_ref::<OfflineError>() {
             Some(OfflineError::Exists(_)) => return Self::Usage,
+            Some(verdict) if verdict.is_verdict() => return Self::Refused,
+            _ => {}
+        }
+        match error.downcast_ref::<InspectError>() {
+            Some(InspectError::NoNode(_)) => return Self::Usage,
             Some(verdict) if verdict.is_verdict() => return Self::Refused,
             _ => {}
         }

@@ -16,6 +16,7 @@ mod dev;
 mod duration;
 mod exit;
 mod family;
+mod inspect;
 mod listing;
 mod lock;
 mod opaque;
@@ -78,6 +79,7 @@ async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Lock(args) => lock::run(args, format).await,
         Command::Watch(args) => watch::run(args, format).await,
         Command::Backup(args) => backup::run(args, format).await,
+        Command::Inspect(args) => inspect::run(&args, format),
         Command::Bench(args) => bench::run(args, format).await,
         Command::Config(args) => config::run(&args),
         Command::Completions(args) => completions::run(&args),

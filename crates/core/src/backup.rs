@@ -29,9 +29,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{self, FORMAT, decode_row, encode};
-use crate::command::{Except, RecordKindSettings};
-use crate::denial::Denial;
+use crate::codec::{self, decode_row, encode};
+use crate::command::Except;
 use crate::digest::row_digest;
 use crate::expiry;
 use crate::family::FamilyRow;
@@ -41,13 +40,8 @@ use crate::keys::{self, kind};
 use crate::limits;
 use crate::machine::Meta;
 use crate::record::RecordRow;
-use crate::record::attempts::Misses;
-use crate::record::seen::Seen;
 use crate::reply::{Event, Replies, Reply};
-use crate::revocation::Cutoff;
-use crate::revocation::predicate::Predicate;
-use crate::session::{IndexRow, SessionRow};
-use crate::suspension::Suspended;
+use crate::rows;
 use crate::tables::{Tables, TablesError};
 use crate::tenant::{self, Restored, Tenant};
 use crate::turn::{TenantCache, Turn};
@@ -142,9 +136,9 @@ impl Survey {
     pub fn add(&mut self, key: &[u8], value: &Bytes) -> Result<(), TablesError> {
         self.rows += 1;
         self.digest = self.digest.wrapping_add(row_digest(key, value));
-        *self.kinds.entry(kind_name(key)).or_default() += 1;
+        *self.kinds.entry(rows::kind_name(key)).or_default() += 1;
         let Some((first, (tenant, _))) = key.first().zip(keys::split_tenant(key)) else {
-            return check(key, value);
+            return rows::check(key, value);
         };
         match *first {
             kind::TENANT => drop(self.tenants.insert(tenant)),
@@ -161,67 +155,7 @@ impl Survey {
             }
             _ => {}
         }
-        check(key, value)
-    }
-}
-
-/// Whether a row can be read as what its key says.
-fn check(key: &[u8], value: &Bytes) -> Result<(), TablesError> {
-    match key.first() {
-        Some(&kind::TENANT) => decode_row::<Tenant>(value).map(drop),
-        Some(&kind::TENANT_KEYS) => tenant::check_keys(value),
-        Some(&(kind::CUTOFF | kind::REAUTHENTICATION)) => decode_row::<Cutoff>(value).map(drop),
-        Some(&kind::SUSPENSION) => decode_row::<Suspended>(value).map(drop),
-        Some(&(kind::PREDICATE | kind::REVOCATION)) => decode_row::<Predicate>(value).map(drop),
-        Some(&kind::RECORD_KIND) => decode_row::<RecordKindSettings>(value).map(drop),
-        Some(&kind::FAMILY) => decode_row::<FamilyRow>(value).map(drop),
-        Some(&kind::SESSION) => decode_row::<SessionRow>(value).map(drop),
-        Some(&kind::SESSION_INDEX) => decode_row::<IndexRow>(value).map(drop),
-        Some(&kind::RECORD) => decode_row::<RecordRow>(value).map(drop),
-        Some(&kind::ATTEMPTS) => decode_row::<Misses>(value).map(drop),
-        Some(&kind::SEEN) => decode_row::<Seen>(value).map(drop),
-        Some(&kind::DENIED) => decode_row::<Denial>(value).map(drop),
-        Some(&kind::FEED) => decode_row::<FeedRow>(value).map(drop),
-        // Indexes and marks: their keys say it all, or they are small numbers.
-        _ => match value.first() {
-            Some(&FORMAT) => Ok(()),
-            Some(&found) => Err(TablesError(Box::new(codec::DecodeError::Format { found }))),
-            None => Err(TablesError(Box::new(codec::DecodeError::Empty))),
-        },
-    }
-}
-
-/// What a row's kind is called.
-#[must_use]
-pub fn kind_name(key: &[u8]) -> &'static str {
-    match key.first() {
-        Some(&kind::TENANT) => "tenant",
-        Some(&kind::TENANT_KEYS) => "tenant_keys",
-        Some(&kind::CUTOFF) => "cutoff",
-        Some(&kind::SUSPENSION) => "suspension",
-        Some(&kind::PREDICATE) => "predicate",
-        Some(&kind::REVOCATION) => "revocation",
-        Some(&kind::REAUTHENTICATION) => "reauthentication",
-        Some(&kind::RECORD_CUT) => "record_cut",
-        Some(&kind::RECORD_KIND) => "record_kind",
-        Some(&kind::FAMILY) => "family",
-        Some(&kind::REPLY) => "reply",
-        Some(&kind::EXPIRY) => "expiry",
-        Some(&kind::RECORD) => "record",
-        Some(&kind::RECORD_INDEX) => "record_index",
-        Some(&kind::ATTEMPTS) => "attempts",
-        Some(&kind::SEEN) => "seen",
-        Some(&kind::LOCK) => "lock",
-        Some(&kind::LOCK_WAITER) => "lock_waiter",
-        Some(&kind::LOCK_RESULT) => "lock_result",
-        Some(&kind::LEASE_DUE) => "lease_due",
-        Some(&kind::ANCESTOR) => "ancestor",
-        Some(&kind::FAMILY_INDEX) => "family_index",
-        Some(&kind::SESSION) => "session",
-        Some(&kind::SESSION_INDEX) => "session_index",
-        Some(&kind::DENIED) => "denied",
-        Some(&kind::FEED) => "feed",
-        _ => "other",
+        rows::check(key, value)
     }
 }
 

@@ -4,6 +4,7 @@
 //! Variants are only ever appended (bincode numbers them), and golden files pin their bytes.
 
 mod lease;
+mod name;
 mod record;
 mod revocation;
 mod session;
@@ -12,7 +13,7 @@ mod transact;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::ids::{
     ClientId, DeviceId, DurationMs, FamilyId, Generation, Jti, Kid, Position, RequestId,
@@ -184,8 +185,18 @@ pub struct MarkKeyCompromised {
 }
 
 /// Randomness for a tenant's key. It can't be printed, and is erased from memory when dropped.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, zeroize::ZeroizeOnDrop)]
+#[derive(Clone, PartialEq, Eq, Deserialize, zeroize::ZeroizeOnDrop)]
 pub struct KeyMaterial(pub [u8; 32]);
+
+impl Serialize for KeyMaterial {
+    /// The bytes; where people read, nothing of them.
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if to.is_human_readable() {
+            return to.serialize_str("(32 bytes)");
+        }
+        self.0.serialize(to)
+    }
+}
 
 impl std::fmt::Debug for KeyMaterial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -178,6 +178,11 @@ pub(crate) mod index {
     pub(crate) const ROSTER_CLIENT: u8 = 0x11;
 }
 
+/// Which of them a key belongs to.
+pub(crate) fn family_index_of(key: &[u8]) -> Option<u8> {
+    split_tenant(key)?.1.first().copied()
+}
+
 /// What all keys of one index, or the only one of a roster, begin with.
 pub(crate) fn family_index(tenant: &TenantId, what: u8, names: &[&str]) -> Vec<u8> {
     let more = names.iter().map(|name| 2 + name.len()).sum::<usize>();
@@ -265,6 +270,11 @@ pub(crate) fn ancestor(tenant: &TenantId, digest: SecretDigest) -> Vec<u8> {
     key.push(ancestor::BY_DIGEST);
     key.extend_from_slice(&digest.0);
     key
+}
+
+/// Whether a key of kind [`kind::ANCESTOR`] is one of [`ancestor`].
+pub(crate) fn is_ancestor(key: &[u8]) -> bool {
+    split_tenant(key).is_some_and(|(_, rest)| rest.first() == Some(&ancestor::BY_DIGEST))
 }
 
 /// The row that is visited when the chain of a family, in its life since `created`, may be

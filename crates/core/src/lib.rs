@@ -45,6 +45,7 @@ pub mod reply;
 mod request;
 mod revocation;
 mod roots;
+pub mod rows;
 mod session;
 mod standing;
 mod suspension;

@@ -64,6 +64,9 @@ const SUBJECT: u8 = 1;
 const CLIENT: u8 = 2;
 const DEVICE: u8 = 4;
 const SESSION: u8 = 8;
+/// What each bit of a mask names, in the order of the names in a key.
+pub(crate) const NAMED: [(u8, &str); 4] =
+    [(SUBJECT, "subject"), (CLIENT, "client"), (DEVICE, "device"), (SESSION, "session")];
 /// How many masks there are.
 pub(crate) const MASKS: u8 = 16;
 

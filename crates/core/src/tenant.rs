@@ -87,7 +87,7 @@ impl Restored {
 
 /// A tenant's keys, newest last.
 #[derive(Serialize, Deserialize)]
-struct KeysRow {
+pub(crate) struct KeysRow {
     keys: Vec<KeyRow>,
 }
 
@@ -140,11 +140,6 @@ pub(crate) fn tenant_keys(
     let current = row.keys.last().map_or(FIRST_KID, |key| key.kid);
     let keys = row.keys.into_iter().map(|key| (key.kid, key.material)).collect();
     Ok(Some(TenantKeys::new(id.clone(), current, keys)))
-}
-
-/// Whether this is the row of a tenant's keys.
-pub(crate) fn check_keys(row: &[u8]) -> Result<(), TablesError> {
-    decode_row::<KeysRow>(row).map(drop)
 }
 
 /// Writes a tenant's row, and forgets its decoded form.

@@ -15,6 +15,7 @@ use jeton_core::command::*;
 use jeton_core::ids::*;
 use jeton_core::machine::Machine;
 use jeton_core::reply::*;
+use jeton_core::rows;
 use jeton_core::tables::{MemTables, Tables as _};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -23,6 +24,8 @@ use world::{Answers, Step, World, lock_steps, record_steps, steps};
 fn restored_goes_on(world: &World, keep: bool) {
     let (mut survey, mut tables) = (Survey::default(), MemTables::new());
     for (key, value) in world.tables.rows() {
+        let shown: serde_json::Value = serde_json::from_str(&rows::json(key, value)).unwrap();
+        assert!(shown.get("damaged").is_none(), "{shown}");
         let Some(value) = backup::strip(key, value).unwrap() else { continue };
         assert_eq!(backup::strip(key, &value).unwrap().as_ref(), Some(&value), "it is left alone");
         survey.add(key, &value).unwrap();

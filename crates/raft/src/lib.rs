@@ -25,6 +25,7 @@ mod digests;
 mod engine;
 mod errors;
 mod forwarding;
+pub mod inspect;
 mod intake;
 mod leases;
 mod log_store;

@@ -24,6 +24,7 @@ use std::sync::{Arc, mpsc};
 use jeton_core::backup::{self, Header, Plan, RestoreError, Survey};
 use jeton_core::codec::DecodeError;
 use jeton_core::ids::{ClusterId, DurationMs, LogIndex, Position, TenantId};
+use jeton_core::rows;
 use jeton_storage::data_dir::{DataDir, DataDirError, Expect, Incarnation};
 use jeton_storage::disk::{Disk, DiskFile, RealDisk};
 use jeton_storage::log::{LogError, LogOptions, RaftLog};
@@ -137,7 +138,7 @@ fn verify_on(disk: &dyn Disk, file: &Path) -> Result<Verified, OfflineError> {
         for (key, value) in &page {
             survey.add(key, value).map_err(|error| OfflineError::Row {
                 row: survey.rows,
-                kind: backup::kind_name(key),
+                kind: rows::kind_name(key),
                 why: error.to_string(),
             })?;
         }

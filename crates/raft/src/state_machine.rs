@@ -223,17 +223,7 @@ impl StateMachine {
         progress: Arc<Progress>,
         events: Option<Arc<dyn EventSink>>,
     ) -> io::Result<Self> {
-        let mut applier = Applier {
-            machine: Machine::new(),
-            applied: None,
-            membership: StoredMembership::default(),
-            membership_bytes: Bytes::new(),
-            leased_in: None,
-            state: state.clone(),
-            progress,
-            events,
-        };
-        applier.restore()?;
+        let applier = Applier::over(state.clone(), progress, events)?;
         let (jobs, inbox) = mpsc::channel();
         worker::start("jeton-apply", move || applier.run(&inbox))?;
         Ok(Self { jobs, state, synced })
@@ -326,7 +316,36 @@ struct Applier {
     events: Option<Arc<dyn EventSink>>,
 }
 
+/// Applies entries outside of consensus, as a node would: nobody is told.
+pub(crate) fn replay(
+    state: &State,
+    entries: impl IntoIterator<Item = io::Result<Entry>>,
+) -> io::Result<()> {
+    let mut applier = Applier::over(state.clone(), Arc::default(), None)?;
+    entries.into_iter().try_for_each(|entry| applier.apply(entry?, false).map(drop))
+}
+
 impl Applier {
+    /// One that goes on where the state stands.
+    fn over(
+        state: State,
+        progress: Arc<Progress>,
+        events: Option<Arc<dyn EventSink>>,
+    ) -> io::Result<Self> {
+        let mut applier = Self {
+            machine: Machine::new(),
+            applied: None,
+            membership: StoredMembership::default(),
+            membership_bytes: Bytes::new(),
+            leased_in: None,
+            state,
+            progress,
+            events,
+        };
+        applier.restore()?;
+        Ok(applier)
+    }
+
     fn run(mut self, inbox: &mpsc::Receiver<Job>) {
         // Whoever asked and has gone is shutting down: nobody is left to be told.
         while let Ok(job) = inbox.recv() {

@@ -95,7 +95,11 @@ fn state_dir(config: &NodeConfig) -> PathBuf {
 
 /// Raft never repairs a state: the log must still have all that the state lacks. Nor can a log be
 /// made again from a state: it was ahead of it once, and held votes.
-fn meet(log: &LogState, applied: Option<u64>, base: Option<u64>) -> Result<(), StartError> {
+pub(crate) fn meet(
+    log: &LogState,
+    applied: Option<u64>,
+    base: Option<u64>,
+) -> Result<(), StartError> {
     let purged = log.purged.as_ref().map(|(index, _)| *index);
     if purged > applied {
         return Err(StartError::StateLost { applied, purged: purged.unwrap_or(0) });

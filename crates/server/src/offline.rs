@@ -1,4 +1,5 @@
-//! What is done without a node that runs: backups are looked at, and restored.
+//! What is done without a node that runs: backups are looked at, and restored; a directory is
+//! looked into.
 //!
 //! The work is the consensus crate's, which knows what a node's directory holds; this is its door
 //! for programs that know the server only.
@@ -6,3 +7,6 @@
 pub use jeton_raft::offline::{
     Incoming, OfflineError, Restore, Restored, Verified, restore, verify,
 };
+
+/// What is in a node's directory.
+pub use jeton_raft::inspect;

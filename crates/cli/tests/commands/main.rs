@@ -4,6 +4,7 @@ mod access;
 mod cluster;
 mod demo;
 mod init;
+mod inspect;
 mod locks;
 mod offline;
 mod records;

@@ -30,7 +30,7 @@ use super::index::{Found, scan};
 
 /// Families that may live, oldest first.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Roster {
+pub(crate) struct Roster {
     members: Vec<(Position, FamilyId)>,
     /// They were too many to name: it is made anew when the key is capped again.
     given_up: bool,

@@ -33,7 +33,7 @@ use crate::reply::Replies;
 use crate::tables::{ReadTables, Tables, TablesError};
 use crate::turn::Turn;
 
-use row::LockRow;
+pub(crate) use row::{Landed, LockRow, Waiter};
 
 /// Whether this very grant is held: what a transaction compares that must not come late.
 pub(crate) fn held(

@@ -6,6 +6,7 @@ mod harness;
 
 mod damage;
 mod failover;
+mod inspect;
 mod large;
 mod leases;
 mod members;
