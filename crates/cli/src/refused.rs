@@ -105,6 +105,7 @@ pub fn reason(refusal: &Refusal) -> &'static str {
             CodeRefusal::Already { .. } => "CODE_ALREADY",
             CodeRefusal::Expired { .. } => "CODE_EXPIRED",
         },
+        Refusal::SweepsPending { .. } => "SWEEPS_PENDING",
         _ => "OTHER",
     }
 }

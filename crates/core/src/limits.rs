@@ -21,8 +21,12 @@ pub const IP_BYTES_MAX: usize = 64;
 /// A revocation's free-text reason.
 pub const REASON_BYTES_MAX: usize = 256;
 /// Predicates of a tenant that are active at once. At the limit, the oldest is swept to its end
-/// before another one is made: no revocation is refused for it.
+/// before another one is made: who asks for it comes again until then, and is never refused.
 pub const PREDICATES_MAX: usize = 64;
+/// From so many on, their sweeps take no rest.
+pub const PREDICATES_CROWD: usize = PREDICATES_MAX / 2;
+/// How long who asks for one more than [`PREDICATES_MAX`] waits before it comes again.
+pub const PREDICATE_PAUSE: DurationMs = DurationMs(250);
 /// Families and sessions, together, that a revocation may leave alone.
 pub const EXCEPTIONS_MAX: usize = 16;
 /// Commands in one log entry.

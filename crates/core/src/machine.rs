@@ -207,8 +207,11 @@ fn mutate<T: Tables, R: Replies>(
     let outcome = perform(turn, id, tenant.as_deref(), name, &command.operation)?;
     let reply = turn.reply(outcome);
     // These have changed nothing, and are judged anew: a look-up that found something, and what
-    // came too fast.
-    let anew = matches!(reply.outcome, Ok(Done::RecordFound(_)) | Err(Refusal::RateLimited { .. }));
+    // came too fast or too early.
+    let anew = matches!(
+        reply.outcome,
+        Ok(Done::RecordFound(_)) | Err(Refusal::RateLimited { .. } | Refusal::SweepsPending { .. })
+    );
     if !anew {
         request::remember(turn, id, name, request, &command.operation, &reply)?;
     }

@@ -20,7 +20,9 @@ use crate::tenant::{self, Tenant};
 pub use crate::family::list::{FamilyCursor, FamilyQuery, FamilySlice};
 pub use crate::lease::view::{flight, lock, next_lease_due, settled};
 pub use crate::mac::TenantKeys;
-pub use crate::revocation::view::{Counted, MatchWalk, next_revocation_sweep, revocation};
+pub use crate::revocation::view::{
+    Counted, DueSweep, MatchWalk, next_revocation_sweep, revocation,
+};
 pub use crate::session::list::{session, session_clients, sessions};
 
 /// What a look at a rotation found.

@@ -267,6 +267,12 @@ pub enum Refusal {
     Replay,
     /// The code that was to be consumed made no family.
     Code(CodeRefusal),
+    /// As many predicates are active as a tenant may have: the oldest is swept to its end first. It
+    /// may come again under its name.
+    SweepsPending {
+        /// When it may be tried again.
+        retry_after: DurationMs,
+    },
 }
 
 impl Refusal {

@@ -194,8 +194,13 @@ pub(crate) fn revoke_where<T: Tables, R: Replies>(
     if let Err(refusal) = admitted.and_then(|()| admit(matching, except, turn.now)) {
         return Ok(Err(refusal));
     }
+    let predicate = !matching.is_exact();
+    if predicate && usize::from(tenant.predicates) >= limits::PREDICATES_MAX {
+        let retry_after = limits::PREDICATE_PAUSE;
+        return Ok(Err(Refusal::SweepsPending { retry_after }));
+    }
     let spared = Spared::alive(turn.tables, id, tenant, matching, except, turn.now)?;
-    let (kept, predicate) = (spared.names(), !matching.is_exact());
+    let kept = spared.names();
     if predicate {
         predicate::begin(turn, id, tenant, wish, spared)?;
     } else {

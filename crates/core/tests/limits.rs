@@ -419,6 +419,8 @@ const INSIDE: &[&str] = &[
     "COLLECT_ROWS_MAX",
     "CUT_ROWS_MAX",
     "FIND_ROWS_MAX",
+    "PREDICATES_CROWD",
+    "PREDICATE_PAUSE",
 ];
 
 #[test]

@@ -183,24 +183,9 @@ impl World {
     }
 
     fn family_id(&self, name: u8) -> FamilyId {
-        FamilyId([
-            name + 1,
-            self.lives.get(&name).copied().unwrap_or_default(),
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-            0,
-        ])
+        let mut id = [0; 16];
+        (id[0], id[1]) = (name + 1, self.lives.get(&name).copied().unwrap_or_default());
+        FamilyId(id)
     }
 
     fn digest(&self) -> SecretDigest {
@@ -227,8 +212,10 @@ impl World {
             }
             Step::Sweep { rows } => {
                 let next = read::next_revocation_sweep(&self.tables, None).unwrap();
-                let wish = next.filter(|_| self.swept).map(|(tenant, revocation)| {
-                    SweepRevocation { tenant, revocation, rows_max: *rows }
+                let wish = next.filter(|_| self.swept).map(|due| SweepRevocation {
+                    tenant: due.tenant,
+                    revocation: due.revocation,
+                    rows_max: *rows,
                 });
                 self.does(wish.map_or(Operation::DigestAt, Operation::SweepRevocation), None);
                 return None;
@@ -543,9 +530,10 @@ proptest! {
     }
 }
 
-/// With as many active as may be, one more is made all the same: the oldest is swept to its end.
+/// With as many active as may be, one more comes again under its name until the oldest is swept.
+/// None of its tries sweeps anything, or changes anything at all.
 #[test]
-fn a_revocation_is_never_refused_for_how_many_there_are() {
+fn one_more_revocation_than_may_be_waits_for_the_oldest_sweep() {
     let mut world = World::new(true);
     for name in 0..6 {
         world.step(&Step::Create { name, subject: 1, session: None, ip: name % 4, region: 1 });
@@ -562,19 +550,43 @@ fn a_revocation_is_never_refused_for_how_many_there_are() {
         sessions: Vec::new(),
     };
     let mut made = Vec::new();
-    for at in 0..=limits::PREDICATES_MAX as u8 + 1 {
+    for at in 0..limits::PREDICATES_MAX {
+        let due = read::next_revocation_sweep(&world.tables, None).unwrap();
+        assert_eq!(due.is_some_and(|due| due.crowded), at >= limits::PREDICATES_CROWD);
         // The first hits something, the others don't.
-        let ip = if at == 0 { 1 } else { 3 };
-        let region = if at == 0 { 0 } else { 200 };
-        let reply = world.step(&Step::Revoke { wish: wish(region, ip), again: false }).unwrap();
+        let wish = if at == 0 { wish(0, 1) } else { wish(200, 3) };
+        let reply = world.step(&Step::Revoke { wish, again: false }).unwrap();
         assert!(reply.outcome.is_ok(), "{reply:?}");
         made.push(reply.position);
+    }
+    let one_more = Step::Revoke { wish: wish(0, 2), again: true };
+    for _ in 0..3 {
+        let before = world.tables.clone();
+        let refused = world.step(&one_more).unwrap();
+        let retry_after = limits::PREDICATE_PAUSE;
+        assert_eq!(refused.outcome, Err(Refusal::SweepsPending { retry_after }));
+        assert_eq!(world.tables, before, "it has changed nothing");
         world.check();
     }
-    let view = |at: Position| read::revocation(&world.tables, T0, &tenant(), at).unwrap().unwrap();
-    let done = |at: Position| view(at).sweep.unwrap().done_at.is_some();
-    let swept: Vec<_> = made.iter().map(|at| done(*at)).collect();
-    assert_eq!(swept.iter().filter(|done| **done).count(), 2, "two had to make room");
-    assert!(swept[0] && swept[1] && !swept[2], "the oldest first");
-    assert_eq!(view(made[0]).sweep.unwrap().families, 2);
+    let exact = Wish { subject: 2, ..wish(0, 0) };
+    let cutoff = world.step(&Step::Revoke { wish: exact, again: false }).unwrap();
+    assert!(cutoff.outcome.is_ok(), "exact keys need no sweep: {cutoff:?}");
+
+    let oldest = |world: &World| {
+        let seen = read::revocation(&world.tables, T0, &tenant(), made[0]).unwrap().unwrap();
+        seen.sweep.unwrap()
+    };
+    while oldest(&world).done_at.is_none() {
+        let waits = world.step(&one_more).unwrap();
+        assert!(matches!(waits.outcome, Err(Refusal::SweepsPending { .. })), "{waits:?}");
+        world.step(&Step::Sweep { rows: 2 });
+    }
+    assert_eq!(oldest(&world).families, 2);
+    let taken = world.step(&one_more).unwrap();
+    assert!(taken.outcome.is_ok() && taken.position > cutoff.position, "{taken:?}");
+    world.check();
+    // It is remembered now, though there is no room for another one.
+    assert_eq!(world.step(&one_more), Some(taken));
+    let full = world.step(&Step::Revoke { wish: wish(200, 3), again: false }).unwrap();
+    assert!(matches!(full.outcome, Err(Refusal::SweepsPending { .. })), "{full:?}");
 }

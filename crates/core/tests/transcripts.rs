@@ -135,6 +135,7 @@ transcripts! {
     a_family_is_revoked: "a family is revoked.txt",
     a_cutoff_kills_what_is_older: "a cutoff kills what is older.txt",
     an_office_is_revoked: "an office is revoked.txt",
+    offices_are_revoked_one_after_the_other: "offices are revoked one after the other.txt",
     a_revocation_by_what_is_known: "a revocation by what is known.txt",
     some_are_left_alone: "some are left alone.txt",
     a_user_must_authenticate_anew: "a user must authenticate anew.txt",

@@ -39,6 +39,8 @@ pub mod reason {
     pub const NOT_FRESH_ENOUGH: &str = "NOT_FRESH_ENOUGH";
     /// Faster than the tenant's rotation limit.
     pub const RATE_LIMITED: &str = "RATE_LIMITED";
+    /// As many revocations are being swept as a tenant may have: the oldest must be through first.
+    pub const SWEEPS_PENDING: &str = "SWEEPS_PENDING";
     /// Too much is outstanding.
     pub const OVERLOADED: &str = "OVERLOADED";
     /// More than the store accepts in one command.

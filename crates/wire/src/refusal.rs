@@ -2,7 +2,7 @@
 //!
 //! | refusal | on token and revocation calls | on admin calls |
 //! |---|---|---|
-//! | `RateLimited` | `RESOURCE_EXHAUSTED`, `RetryInfo` | the same |
+//! | `RateLimited`, `SweepsPending` | `RESOURCE_EXHAUSTED`, `RetryInfo` | the same |
 //! | `Invalid` | `INVALID_ARGUMENT`, `BadRequest` | the same |
 //! | `NotFound`, `TenantUnknown` | data | `NOT_FOUND` |
 //! | `AlreadyExists` | data | `ALREADY_EXISTS` |
@@ -28,10 +28,12 @@ use v1::refusal::Code as Pb;
 /// A refusal as data, or as the failure that the table makes of it.
 ///
 /// # Errors
-/// [`Failure`] for rate limits and invalid values.
+/// [`Failure`] for what may come again by itself, and for invalid values.
 pub fn encode(refusal: Refusal) -> Result<v1::Refusal, Failure> {
     match refusal {
-        Refusal::RateLimited { .. } | Refusal::Invalid { .. } => Err(failure(refusal)),
+        Refusal::RateLimited { .. } | Refusal::SweepsPending { .. } | Refusal::Invalid { .. } => {
+            Err(failure(refusal))
+        }
         refusal => Ok(data(refusal)),
     }
 }
@@ -225,6 +227,12 @@ pub fn message(refusal: &Refusal) -> String {
             "this family rotates faster than its tenant allows: try again after {} ms",
             retry_after.0
         ),
+        Refusal::SweepsPending { retry_after } => format!(
+            "{} revocations by more than exact keys are being swept: the oldest is through first; \
+             try again after {} ms",
+            limits::PREDICATES_MAX,
+            retry_after.0
+        ),
         Refusal::AlreadyExists => "it exists already: choose another id".to_owned(),
         Refusal::VersionMismatch { version } => {
             format!("it changed since it was read and has version {version} now: read it again")
@@ -273,6 +281,7 @@ pub fn message(refusal: &Refusal) -> String {
 pub fn failure(refusal: Refusal) -> Failure {
     let (code, reason) = match &refusal {
         Refusal::RateLimited { .. } => (Code::ResourceExhausted, reason::RATE_LIMITED),
+        Refusal::SweepsPending { .. } => (Code::ResourceExhausted, reason::SWEEPS_PENDING),
         Refusal::Invalid { .. } => (Code::InvalidArgument, reason::INVALID_REQUEST),
         Refusal::NotFound | Refusal::TenantUnknown => (Code::NotFound, reason::NOT_FOUND),
         Refusal::AlreadyExists => (Code::AlreadyExists, reason::ALREADY_EXISTS),
@@ -284,7 +293,7 @@ pub fn failure(refusal: Refusal) -> Failure {
     };
     let mut failure = Failure::new(code, reason, message(&refusal)).not_executed();
     match refusal {
-        Refusal::RateLimited { retry_after } => {
+        Refusal::RateLimited { retry_after } | Refusal::SweepsPending { retry_after } => {
             failure.retry_after = Some(Duration::from_millis(retry_after.0));
         }
         Refusal::Invalid { field, problem } => {

@@ -148,3 +148,28 @@ async fn reads_and_revocations_are_repeated_too() {
     assert_eq!(error.unwrap_err().refusal(), Some(&jeton_client::Refusal::NotFound));
     assert_eq!(node.operations().len(), 6);
 }
+
+#[tokio::test]
+async fn a_revocation_that_must_wait_for_room_comes_again_under_its_name() {
+    let mut calls = 0;
+    let node = FakeNode::start(move |_| {
+        calls += 1;
+        if calls < 3 {
+            let pause = Duration::from_millis(20);
+            let full = failure(Code::ResourceExhausted, reason::SWEEPS_PENDING);
+            return Act::Fail(full.retry_after(pause).not_executed());
+        }
+        let made = v1::RevokeWhereResponse { position: 7, ..Default::default() };
+        Act::Answer(Response::RevokeWhere(made))
+    })
+    .await;
+    let cut = Cut::of_whole_tenant().ip("10.0.0.0/8");
+    let made = node.acme().await.revoke_where(cut, SOON).await.unwrap();
+    assert_eq!(made.0, 7);
+    let named = node.operations().into_iter().map(|operation| match operation.request {
+        Some(Request::RevokeWhere(asked)) => asked.request.unwrap().id,
+        other => panic!("not asked for: {other:?}"),
+    });
+    let names: Vec<_> = named.collect();
+    assert_eq!(names, vec![names[0].clone(); 3]);
+}

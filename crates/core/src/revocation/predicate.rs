@@ -138,7 +138,7 @@ pub(crate) fn hit_by(tenant: &Tenant, facts: &Facts<'_>, roots: &Roots<'_>) -> O
     tenant.active.iter().find(|predicate| predicate.hits(facts, roots)).map(Predicate::by)
 }
 
-/// Puts a new one in force. Where there are as many as may be, the oldest is swept to its end.
+/// Puts a new one in force. There is room for it.
 pub(super) fn begin<T: Tables, R: Replies>(
     turn: &mut Turn<'_, T, R>,
     id: &TenantId,
@@ -146,13 +146,7 @@ pub(super) fn begin<T: Tables, R: Replies>(
     wish: &RevokeWhere,
     spared: Spared,
 ) -> Result<(), TablesError> {
-    if usize::from(tenant.predicates) >= limits::PREDICATES_MAX
-        && let Some(oldest) = tenant.active.first()
-    {
-        sweep::finish(turn, id, oldest.position)?;
-    }
-    let Some(tenant) = turn.tenant(id)? else { return Ok(()) };
-    assert!(usize::from(tenant.predicates) < limits::PREDICATES_MAX, "the oldest made room");
+    assert!(usize::from(tenant.predicates) < limits::PREDICATES_MAX, "there is room");
     let rows_estimate = match sweep::Source::of_families(id, &wish.matching) {
         sweep::Source::All => index::kept(turn.tables, id)?,
         sweep::Source::Index(_) => 0,
@@ -169,7 +163,7 @@ pub(super) fn begin<T: Tables, R: Replies>(
     };
     turn.put(keys::revocation::of_active(id, turn.position), None, encode(&predicate));
     let predicates = tenant.predicates + 1;
-    tenant::store(turn, id, &Tenant { predicates, ..(*tenant).clone() })?;
+    tenant::store(turn, id, &Tenant { predicates, ..tenant.clone() })?;
     turn.event(id, None, EventKind::Predicate { matching: Box::new(wish.matching.clone()) });
     Ok(())
 }

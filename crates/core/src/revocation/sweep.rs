@@ -113,16 +113,6 @@ pub(crate) fn sweep<T: Tables, R: Replies>(
     Ok(Ok(Done::Swept { visited, reclaimed: marked, more: !done }))
 }
 
-/// All steps that are left, at once.
-pub(super) fn finish<T: Tables, R: Replies>(
-    turn: &mut Turn<'_, T, R>,
-    id: &TenantId,
-    revocation: Position,
-) -> Result<(), TablesError> {
-    while !step(turn, id, revocation, limits::SWEEP_ROWS_MAX)?.2 {}
-    Ok(())
-}
-
 /// Looks at up to `rows_max` rows. How many it looked at and marked, and whether it is through.
 fn step<T: Tables, R: Replies>(
     turn: &mut Turn<'_, T, R>,

@@ -83,21 +83,34 @@ fn cutoff(
     Ok(None)
 }
 
-/// The tenant behind `after`, in some order that goes round, whose oldest active predicate is to be
-/// swept next; and that one's position.
+/// A predicate that is to be swept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueSweep {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its position: the oldest active one of the tenant.
+    pub revocation: Position,
+    /// [`limits::PREDICATES_CROWD`] or more of the tenant are active: others may wait for room.
+    pub crowded: bool,
+}
+
+/// What is to be swept next: of the tenant behind `after`, in some order that goes round.
 ///
 /// # Errors
 /// [`TablesError`] if the store below failed.
 pub fn next_revocation_sweep<T: ReadTables>(
     tables: &T,
     after: Option<&TenantId>,
-) -> Result<Option<(TenantId, Position)>, TablesError> {
+) -> Result<Option<DueSweep>, TablesError> {
     for after in [after, None] {
         let (from, to) = keys::revocation::active_behind(after);
         let first = tables.scan(&from, &to, 1)?;
-        if let Some(found) = first.first().and_then(|(key, _)| keys::revocation::active_of(key)) {
-            return Ok(Some(found));
-        }
+        let found = first.first().and_then(|(key, _)| keys::revocation::active_of(key));
+        let Some((tenant, revocation)) = found else { continue };
+        let (from, to) = keys::revocation::active(&tenant);
+        let active = tables.scan(&from, &to, limits::PREDICATES_CROWD)?.len();
+        let crowded = active >= limits::PREDICATES_CROWD;
+        return Ok(Some(DueSweep { tenant, revocation, crowded }));
     }
     Ok(None)
 }

@@ -86,7 +86,11 @@ impl<S: Store> Story<S> {
                 }
             }
             _ => match read::next_revocation_sweep(store, None).unwrap() {
-                Some((tenant, at)) => writeln!(out, "{tenant} {}", words::place(at)).unwrap(),
+                Some(due) => {
+                    let crowd = if due.crowded { ", crowded" } else { "" };
+                    let at = words::place(due.revocation);
+                    writeln!(out, "{} {at}{crowd}", due.tenant).unwrap();
+                }
                 None => writeln!(out, "none").unwrap(),
             },
         }

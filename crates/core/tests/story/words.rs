@@ -225,6 +225,9 @@ pub fn refusal(out: &mut String, refusal: &Refusal) {
         Refusal::RateLimited { retry_after } => {
             writeln!(out, "RATE_LIMITED: retry after {}", short_span(*retry_after))
         }
+        Refusal::SweepsPending { retry_after } => {
+            writeln!(out, "SWEEPS_PENDING: retry after {}", short_span(*retry_after))
+        }
         Refusal::Spent { head } => writeln!(out, "SPENT: head is {}", head.0),
         Refusal::DigestInUse => writeln!(out, "DIGEST_IN_USE"),
         Refusal::CapReached { max } => writeln!(out, "CAP_REACHED: {max}"),

@@ -67,6 +67,14 @@ fn rate_limits_and_bad_values_are_errors_and_the_rest_is_data() {
     assert_eq!((failure.code, failure.not_executed), (Code::ResourceExhausted, true));
     assert_eq!(failure.retry_after, Some(Duration::from_millis(750)));
 
+    let crowded = Refusal::SweepsPending { retry_after: DurationMs(250) };
+    let failure = refusal::encode(crowded).expect_err("an error");
+    assert_eq!((failure.code, &*failure.reason), (Code::ResourceExhausted, "SWEEPS_PENDING"));
+    assert_eq!(
+        (failure.not_executed, failure.retry_after),
+        (true, Some(Duration::from_millis(250)))
+    );
+
     let field = "grace_ms".into();
     let invalid = Refusal::Invalid { field, problem: "is above the tenant's".into() };
     let failure = refusal::encode(invalid).expect_err("an error");
