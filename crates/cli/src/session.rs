@@ -78,6 +78,12 @@ pub struct CreateArgs {
     /// The device that it is on.
     #[arg(long, value_name = "ID")]
     pub device: Option<String>,
+    /// The attribute `ip`, an address: what `jeton revoke --ip` goes by.
+    #[arg(long, value_name = "ADDRESS")]
+    pub ip: Option<String>,
+    /// The attribute `region`: what `jeton revoke --region` goes by.
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
     /// An attribute of your own; may be repeated, up to 16 times.
     #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = attribute)]
     pub attributes: Vec<(String, String)>,
@@ -183,6 +189,11 @@ fn new(args: &CreateArgs) -> NewSession {
     }
     if let Some(position) = args.authenticated_at {
         new = new.authenticated_at(Position(position));
+    }
+    for (name, value) in [("ip", &args.ip), ("region", &args.region)] {
+        if let Some(value) = value {
+            new = new.attribute(name, value);
+        }
     }
     args.attributes.iter().fold(new, |new, (name, value)| new.attribute(name, value))
 }

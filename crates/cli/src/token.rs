@@ -24,6 +24,7 @@ use crate::revoke::RevokedReport;
 const EXAMPLES: &str = "\
 Examples:
   jeton token create --subject alice --client web --grace 10s
+  jeton token create --subject alice --client web --ip 10.1.2.3 --region eu
   jeton token rotate --client web jrt_…
   jeton token create --subject alice --client web --code Spl… --code-if client_id=web
   jeton token create --subject alice --client web -o json | jq -r .token | \\
@@ -88,7 +89,13 @@ pub struct CreateArgs {
     /// The session that it is bound to, and ends with at the latest. Default: none.
     #[arg(long, value_name = "SID")]
     pub session: Option<String>,
-    /// An attribute of your own; may be repeated.
+    /// The address that the request came from: what `jeton revoke --ip` goes by.
+    #[arg(long, value_name = "ADDRESS")]
+    pub ip: Option<String>,
+    /// The attribute `region`: what `jeton revoke --region` goes by.
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// An attribute of your own; may be repeated, up to 16 times.
     #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = attribute)]
     pub attributes: Vec<(String, String)>,
     /// Its tokens are opaque: minted by an authorization server, which is played here.
@@ -170,6 +177,12 @@ pub struct RotateArgs {
     /// stand for the winner's.
     #[arg(long)]
     pub adopt: bool,
+    /// The address that it is presented from: known from then on as the one last seen.
+    #[arg(long, value_name = "ADDRESS")]
+    pub ip: Option<String>,
+    /// The device that presents it. For events; it never decides.
+    #[arg(long, value_name = "ID")]
+    pub device: Option<String>,
 }
 
 /// A token and the client that presents it.
@@ -221,6 +234,12 @@ pub async fn run(args: TokenArgs, format: Format) -> anyhow::Result<Exit> {
             if rotate.adopt {
                 context = context.adopt();
             }
+            if let Some(ip) = &rotate.ip {
+                context = context.ip(ip);
+            }
+            if let Some(device) = &rotate.device {
+                context = context.device(device);
+            }
             match Given::read(&rotate.presented.token)? {
                 Given::Native(token) => {
                     rotated(tenant().await?.rotate(&token, context, timeout).await?, format)
@@ -268,6 +287,12 @@ fn new_family(args: &CreateArgs) -> NewFamily {
     }
     if let Some(code) = args.consumption() {
         new = new.code(code);
+    }
+    if let Some(ip) = &args.ip {
+        new = new.ip(ip);
+    }
+    if let Some(region) = &args.region {
+        new = new.attribute("region", region);
     }
     args.attributes.iter().fold(new, |new, (name, value)| new.attribute(name, value))
 }
