@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use futures::future::join_all;
 use jeton_client::{
-    Check, Consistency, Cut, Issued, NewFamily, Position, RevocationCause, RevocationProgress,
-    Rotation, Tenant, Validation,
+    Check, Consistency, Cut, Issued, NewFamily, Position, RevocationCause, Rotation, SweepProgress,
+    Tenant, Validation,
 };
 use jeton_core::reply::Refusal;
 use tokio::time::Instant;
@@ -16,6 +16,8 @@ use crate::world::{CLIENT, COME_UP, PATIENCE, World, own};
 
 /// Families at the office, and as many at home.
 const FAMILIES: usize = 2_000;
+/// Rows of a step of the sweep, of 4,000.
+const STEP_ROWS: &str = "10";
 /// How long a node that stands still is waited for.
 const SHORT: Duration = Duration::from_secs(3);
 
@@ -34,8 +36,9 @@ async fn families(world: &World, subject: &str, network: &str) -> Result<Vec<Iss
     Ok(made)
 }
 
-async fn progress(tenant: &Tenant, revocation: Position) -> Result<RevocationProgress> {
-    Ok(tenant.revocation(revocation, Consistency::Linearizable, PATIENCE).await?.value)
+async fn progress(tenant: &Tenant, revocation: Position) -> Result<SweepProgress> {
+    let seen = tenant.revocation(revocation, Consistency::Linearizable, PATIENCE).await?;
+    seen.value.sweep.context("it has no sweep")
 }
 
 fn hit(refusal: &Refusal, position: Position) -> Result<()> {
@@ -50,7 +53,8 @@ fn hit(refusal: &Refusal, position: Position) -> Result<()> {
 
 #[tokio::test]
 async fn nobody_is_saved_or_pulled_in_while_a_sweep_survives_its_leader() -> Result<()> {
-    let mut world = World::new(&[]).await?;
+    // Steps are so short that the sweep takes hundreds of them.
+    let mut world = World::new(&["--revocation-step-rows", STEP_ROWS]).await?;
     let office = families(&world, "clerk", "10.1").await?;
     let home = families(&world, "clerk", "192.168").await?;
     let cut = || Cut::of_whole_tenant().ip("10.0.0.0/8").reason("breach");
@@ -83,27 +87,30 @@ async fn nobody_is_saved_or_pulled_in_while_a_sweep_survives_its_leader() -> Res
     }
 
     // The leader dies as soon as something is marked.
+    let leader = world.cluster.leader(PATIENCE).await?;
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let sweep = progress(&tenant, position).await?.sweep;
-        if sweep.is_some_and(|sweep| sweep.looked > 0) {
+        let sweep = progress(&tenant, position).await?;
+        if sweep.looked > 0 {
             break;
         }
         ensure!(Instant::now() < deadline, "nothing is swept: {sweep:?}");
     }
-    let leader = world.cluster.leader(PATIENCE).await?;
     world.cluster.kill(leader).await?;
+    // What every acknowledged step has left, as a survivor tells it: the sweep was not through.
+    let rows = 2 * FAMILIES as u64;
+    let survivor = world.tenant_on((leader + 1) % 3)?;
+    let taken_over = progress(&survivor, position).await?;
+    ensure!(taken_over.done_at.is_none() && taken_over.looked < rows, "{taken_over:?}");
     let deadline = Instant::now() + COME_UP;
-    let done = loop {
-        let seen = progress(&tenant, position).await?;
-        match seen.sweep {
-            Some(sweep) if sweep.done_at.is_some() => break seen,
-            sweep => ensure!(Instant::now() < deadline, "the sweep has stopped: {sweep:?}"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
-    let sweep = done.sweep.unwrap_or_default();
-    ensure!(sweep.families == FAMILIES as u64, "{sweep:?}");
+    let mut sweep = taken_over;
+    while sweep.done_at.is_none() {
+        ensure!(Instant::now() < deadline, "the sweep has stopped: {sweep:?}");
+        let before = sweep;
+        sweep = progress(&survivor, position).await?;
+        ensure!(sweep.looked >= before.looked, "it goes on where it was: {before:?}, {sweep:?}");
+    }
+    ensure!(sweep.families == FAMILIES as u64 && sweep.looked >= rows, "{sweep:?}");
 
     world.cluster.restart(leader)?;
     world.cluster.wait_ready(COME_UP).await?;

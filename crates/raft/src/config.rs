@@ -49,6 +49,8 @@ pub struct NodeConfig {
     pub digest_every: Duration,
     /// How often the leader proposes a sweep. Default 1 s; zero turns it off.
     pub sweep_every: Duration,
+    /// Rows that one step of a revocation's sweep looks at. Default 250, 1 to 1,000.
+    pub revocation_step_rows: u32,
     /// Threads of the runtime that consensus and peers have for themselves. Default 2; 0 runs them
     /// on the caller's runtime.
     pub runtime_threads: usize,
@@ -75,6 +77,7 @@ impl NodeConfig {
             segment_bytes: 64 << 20,
             digest_every: Duration::from_secs(1),
             sweep_every: Duration::from_secs(1),
+            revocation_step_rows: 250,
             runtime_threads: 2,
         }
     }

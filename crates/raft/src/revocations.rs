@@ -2,8 +2,9 @@
 //! waits until every member has applied one.
 //!
 //! The leader proposes one small step after the other as long as there is something to mark. Unlike
-//! other sweeps these never wait for a quiet moment: watchers hear of a family by its mark. Between
-//! two steps they rest as long as one took, so that clients have half of the log at least.
+//! other sweeps these never wait for a quiet moment: watchers hear of a family by its mark. While
+//! clients write, a step is followed by a rest that is several times as long, so that they keep
+//! their speed; with many predicates at once there is none, so that they don't become too many.
 //! A new leader goes on where the rows say that the last one was.
 
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use jeton_core::command::{Operation, SweepRevocation};
 use jeton_core::ids::{Position, TenantId};
-use jeton_core::read;
+use jeton_core::read::{self, DueSweep};
 use tokio::time::Instant;
 
 use crate::engine::Engine;
@@ -20,8 +21,8 @@ use crate::peer::handler::PeerLinks;
 use crate::reads::Consistency;
 use crate::types::{Member, NodeId};
 
-/// Rows of one step: few, so that whoever rotates meanwhile hardly waits.
-const STEP_ROWS: u32 = 250;
+/// While clients write, it rests so many times as long as a step took.
+const BUSY_REST_FACTOR: u32 = 4;
 /// How often a leader looks for a new predicate.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long it waits after a step that failed.
@@ -32,9 +33,6 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 impl Engine {
     /// As leader, sweeps what predicates have hit, the oldest of each tenant in turn.
     pub(crate) async fn run_revocations(self: Arc<Self>) {
-        if self.config.sweep_every.is_zero() {
-            return;
-        }
         let (mut last, mut looked_at) = (None, None);
         loop {
             let applied = *self.progress.applied.borrow();
@@ -57,7 +55,7 @@ impl Engine {
     /// One step, and how long to rest after it. `None`: there is nothing to sweep.
     async fn sweep_step(self: &Arc<Self>, last: &mut Option<TenantId>) -> Option<Duration> {
         let next = self.with_view(|rows, _| read::next_revocation_sweep(rows, last.as_ref()));
-        let (tenant, revocation) = match next.and_then(|next| next) {
+        let DueSweep { tenant, revocation, crowded } = match next.and_then(|next| next) {
             Ok(next) => next?,
             Err(error) => {
                 tracing::error!(%error, "the state could not be read");
@@ -66,14 +64,22 @@ impl Engine {
         };
         *last = Some(tenant.clone());
         let began = Instant::now();
-        let wish = SweepRevocation { tenant, revocation, rows_max: STEP_ROWS };
+        let rows_max = self.config.revocation_step_rows;
+        let wish = SweepRevocation { tenant, revocation, rows_max };
         match self.propose_own(Operation::SweepRevocation(wish)).await {
+            Ok(_) if crowded => Some(Duration::ZERO),
+            Ok(_) if self.clients_write() => Some(began.elapsed() * BUSY_REST_FACTOR),
             Ok(_) => Some(began.elapsed()),
             Err(error) => {
                 tracing::debug!(%error, "a step of a sweep was not made");
                 Some(RETRY_AFTER)
             }
         }
+    }
+
+    /// Whether commands of clients wait, or are on their way.
+    pub(crate) fn clients_write(&self) -> bool {
+        self.intake.waiting().0 > 0 || !self.flights.is_empty()
     }
 
     /// Waits until every member has applied a position. Those that did not say so in time.

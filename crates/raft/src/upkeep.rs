@@ -251,7 +251,7 @@ impl Engine {
     /// counts how often clients came first.
     async fn sweep(self: &Arc<Self>, put_off: &mut u32) -> Duration {
         let period = self.config.sweep_every;
-        let busy = self.intake.waiting().0 > 0 || !self.flights.is_empty();
+        let busy = self.clients_write();
         if busy && *put_off < SWEEP_PUT_OFF_MAX {
             *put_off += 1;
             return period;

@@ -353,6 +353,7 @@ fn node_config(config: &Config, client_addr: SocketAddr, peer_addr: SocketAddr) 
     node.segment_bytes = config.log_segment_bytes;
     node.digest_every = Duration::from_millis(config.digest_every_ms);
     node.sweep_every = Duration::from_millis(config.sweep_every_ms);
+    node.revocation_step_rows = config.revocation_step_rows;
     node.runtime_threads = config.consensus_threads;
     node
 }

@@ -153,6 +153,10 @@ settings! {
     /// How often the leader reclaims what has expired, in milliseconds. Default 1000; 0: never.
     sweep_every_ms: u64 = 1_000;
 
+    /// Rows that one step of a revocation's sweep looks at. Default 250, 1 to 1000. More end the
+    /// sweep sooner, fewer let those who rotate meanwhile wait for less.
+    revocation_step_rows: u32 = 250;
+
     /// Threads that consensus and peers have for themselves. Default 2, 1 to 64.
     consensus_threads: usize = 2;
 

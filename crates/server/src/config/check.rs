@@ -80,6 +80,7 @@ impl Config {
         faults.range("clock_skew_max_ms", self.clock_skew_max_ms, 100, 60_000);
         faults.range("digest_every_ms", self.digest_every_ms, 0, 86_400_000);
         faults.range("sweep_every_ms", self.sweep_every_ms, 0, 86_400_000);
+        faults.range("revocation_step_rows", self.revocation_step_rows.into(), 1, 1_000);
         faults.range("drain_ms", self.drain_ms, 0, 600_000);
     }
 
