@@ -143,12 +143,12 @@ pub fn ratio(amount: u128, of: u128) -> f64 {
 
 /// Counts here are far below 2^52.
 #[allow(clippy::cast_precision_loss)]
-fn as_f64(count: u64) -> f64 {
+pub fn as_f64(count: u64) -> f64 {
     count as f64
 }
 
 /// To four decimals: more would be noise.
-fn rounded(value: f64) -> f64 {
+pub fn rounded(value: f64) -> f64 {
     (value * 10_000.0).round() / 10_000.0
 }
 

@@ -17,17 +17,16 @@ use jeton_client::admin::SettingsChange;
 use jeton_client::{
     Client, Config, Consistency, NewFamily, RefreshToken, RotateContext, Rotation, Tenant,
 };
-use jeton_harness::cluster::{Cluster, ClusterSpec};
+use jeton_harness::cluster::Cluster;
 use tokio::time::{Instant, sleep};
 
+use super::nodes::{self, PATIENCE};
 use super::report::{Counted, RotateReport};
 use crate::exit::{Exit, Usage};
 use crate::output::Format;
 
 const TENANT: &str = "bench";
 const CLIENT: &str = "bench";
-/// How long anything may take before the benchmark gives up.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Calls at once while families are created and checked.
 const CONCURRENCY: usize = 256;
 
@@ -101,14 +100,7 @@ pub async fn run(args: RotateArgs, format: Format) -> Result<Exit> {
     if args.families < args.in_flight {
         return Err(Usage::error("--families must be at least --in-flight: callers share none"));
     }
-    let binary = std::env::current_exe().context("can't find this program")?;
-    let mut spec = ClusterSpec::new(binary, usize::from(args.nodes));
-    spec.dir = args.dir.clone();
-    spec.flags = vec!["--log-filter".into(), "warn".into()];
-    let mut cluster = Cluster::start(spec)?;
-    eprintln!("{} nodes start, data in {}", args.nodes, cluster.dir().display());
-    cluster.wait_ready(PATIENCE).await?;
-    cluster.leader(PATIENCE).await?;
+    let mut cluster = nodes::start(args.nodes, args.dir.clone()).await?;
 
     let tenants = tenants(&args, &cluster).await?;
     let started = Instant::now();
@@ -191,7 +183,7 @@ async fn measure(
         log_syncs: after.syncs.saturating_sub(before.syncs),
         entries: after.entries.saturating_sub(before.entries),
         commands: after.commands.saturating_sub(before.commands),
-        durability: durability(args.nodes, cluster),
+        durability: nodes::durability(args.nodes, cluster),
     };
     Ok((counted, families))
 }
@@ -255,14 +247,4 @@ async fn check(tenant: &Tenant, families: &[Spun]) -> Result<()> {
         Ok(())
     });
     futures::stream::iter(checks).buffer_unordered(CONCURRENCY).try_collect::<()>().await
-}
-
-/// What an answer was worth: a directory in memory makes syncs worthless.
-fn durability(nodes: u8, cluster: &Cluster) -> String {
-    let majority = nodes / 2 + 1;
-    match jeton_harness::process::is_in_memory(cluster.dir()) {
-        Ok(false) => format!("fdatasync on {majority} of {nodes} nodes before each answer"),
-        Ok(true) => "none: the data directory is in memory (tmpfs), give --dir".to_owned(),
-        Err(error) => format!("unknown: {error:#}"),
-    }
 }
