@@ -280,16 +280,14 @@ impl Engine {
             if batch.is_empty() {
                 return;
             }
-            self.launch(batch, stamp, now).await;
+            self.launch(batch, stamp).await;
         }
     }
 
-    async fn launch(
-        self: &Arc<Self>,
-        mut batch: Vec<Waiting>,
-        stamp: jeton_core::ids::UnixMs,
-        now: Instant,
-    ) {
+    async fn launch(self: &Arc<Self>, mut batch: Vec<Waiting>, stamp: jeton_core::ids::UnixMs) {
+        // Read after the last of them has come in, however long this thread stood still before: a
+        // lease must not begin before it was asked for, or it ends before its holder's deadline.
+        let now = Instant::now();
         for waiting in &mut batch {
             waiting.age(now);
         }

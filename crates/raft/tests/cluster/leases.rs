@@ -1,7 +1,8 @@
 //! Lease time: whose clock it is, and what it ends by itself.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::ThreadId;
 use std::time::Duration;
 
 use jeton_core::command::{Acquire, Command, Operation};
@@ -111,6 +112,84 @@ async fn failovers_and_a_clock_that_is_ahead_never_make_lease_time_faster_than_t
         assert!(counted <= passed, "{counted} ms were counted in {passed} ms");
     }
     cluster.stop().await;
+}
+
+/// A clock that can be shut: whoever looks at it then stands still, but for the test itself.
+struct Gate {
+    test: ThreadId,
+    shut: Mutex<bool>,
+    changed: Condvar,
+    stopped: AtomicU64,
+}
+
+impl Gate {
+    fn new() -> Self {
+        let test = std::thread::current().id();
+        Self { test, shut: Mutex::default(), changed: Condvar::new(), stopped: AtomicU64::new(0) }
+    }
+
+    fn shut(&self, shut: bool) {
+        *self.shut.lock().unwrap() = shut;
+        self.changed.notify_all();
+    }
+}
+
+impl Clock for Gate {
+    fn wall(&self) -> UnixMs {
+        let mut shut = self.shut.lock().unwrap();
+        while *shut && std::thread::current().id() != self.test {
+            self.stopped.fetch_add(1, Ordering::Release);
+            shut = self.changed.wait(shut).unwrap();
+        }
+        SystemClock.wall()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_was_asked_for_while_the_leader_stood_still_lasts_its_time() {
+    const TTL: Duration = Duration::from_secs(1);
+    let (sender, mut heard) = mpsc::unbounded_channel();
+    let (place, listener) = Place::new().await;
+    let gate = Arc::new(Gate::new());
+    let seams = Seams {
+        clock: Arc::clone(&gate) as _,
+        events: Some(Arc::new(Ear(sender))),
+        ..place.seams(Some(listener))
+    };
+    let node = Arc::new(Node::start(place.config(), seams).await.unwrap());
+    node.wait_ready(deadline()).await.unwrap();
+    done(&node, create_tenant(0)).await;
+    // Something to propose, for which the leader looks at the clock, and stands still.
+    gate.shut(true);
+    let first = tokio::spawn({
+        let node = Arc::clone(&node);
+        async move { insist(&node, create_tenant(0)).await }
+    });
+    let until = deadline();
+    while gate.stopped.load(Ordering::Acquire) == 0 {
+        pause(until).await;
+    }
+    // The fault lasts.
+    tokio::time::sleep(TTL / 2).await;
+    // Now the lease is asked for, and is in the batch that was begun before.
+    let asked = Instant::now();
+    let lease = tokio::spawn({
+        let node = Arc::clone(&node);
+        let ttl = DurationMs(TTL.as_millis().try_into().unwrap());
+        async move { done(&node, acquire("a", ttl, DurationMs(0))).await }
+    });
+    let until = deadline();
+    while node.status().waiting < 2 {
+        pause(until).await;
+    }
+    gate.shut(false);
+    first.await.unwrap();
+    granted(&lease.await.unwrap());
+    let queued = done(&node, acquire("b", HOUR, DurationMs(600_000))).await;
+    let (place, _) = settled(&mut heard).await;
+    assert_eq!(place, queued.position);
+    assert!(asked.elapsed() >= TTL, "it ended {:?} after it was asked for", asked.elapsed());
+    node.shutdown().await;
 }
 
 /// What one node hears of those who wait.
