@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use jeton_core::ids::UnixMs;
-use jeton_raft::{Clock, Health as NodeHealth, Node, NodeConfig, Seams, Starting, SystemClock};
+use jeton_raft::{Clock, Health as NodeHealth, Node, NodeConfig, Seams, Starting};
 use jeton_wire::decode::DEADLINE_MS_MAX;
 use jeton_wire::pb::admin_v1::backup_service_server::BackupServiceServer;
 use jeton_wire::pb::admin_v1::cluster_service_server::ClusterServiceServer;
@@ -40,6 +40,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::server::health_reporter;
 use tracing::{error, info, warn};
 
+use crate::clock;
 use crate::config::Config;
 use crate::connections::{self, Connection};
 use crate::desk::Desk;
@@ -118,7 +119,8 @@ impl App {
     /// # Errors
     /// [`StartError`] says what was wrong and what to do.
     pub async fn build(config: Config) -> Result<Self, StartError> {
-        Self::build_with(config, Arc::new(SystemClock)).await
+        let clock = clock::of(&config);
+        Self::build_with(config, clock).await
     }
 
     /// The same with another wall clock, for tests.

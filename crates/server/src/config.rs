@@ -195,6 +195,12 @@ settings! {
 
     /// Form of log lines, "text" or "json". Default "text".
     log_format: LogFormat = LogFormat::Text;
+
+    /// For chaos tests only, never in production: a file with a whole number of milliseconds that
+    /// this node's wall clock is put wrong by, ahead or (negative) behind. It is read at every look
+    /// at the clock; a file that is missing or holds anything else means 0.
+    /// Default "": the clock is the machine's.
+    chaos_clock_offset_file: PathBuf = PathBuf::new();
 }
 
 impl Config {

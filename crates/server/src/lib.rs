@@ -13,6 +13,7 @@
 //! machine, bytes on disk, a peer's protocol.
 
 mod app;
+mod clock;
 pub mod config;
 mod connections;
 mod deadline;
