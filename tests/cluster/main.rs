@@ -5,6 +5,7 @@
 #![allow(clippy::disallowed_methods)] // tests look at the nodes' files
 
 mod backups;
+mod contended;
 mod crashes;
 mod families;
 mod flags;

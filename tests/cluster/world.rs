@@ -40,6 +40,15 @@ impl World {
     pub async fn new(flags: &[&str]) -> Result<Self> {
         let mut spec = ClusterSpec::new(binary()?, 3);
         spec.flags = flags.iter().map(Into::into).collect();
+        Self::start(spec).await
+    }
+
+    /// The same, with nodes whose clocks can be put wrong.
+    pub async fn with_wrong_clocks() -> Result<Self> {
+        Self::start(ClusterSpec { wrong_clocks: true, ..ClusterSpec::new(binary()?, 3) }).await
+    }
+
+    async fn start(spec: ClusterSpec) -> Result<Self> {
         let mut cluster = Cluster::start(spec)?;
         cluster.wait_ready(COME_UP).await?;
         let clients = cluster.callers().await?;

@@ -4,6 +4,7 @@
 //! dir/                      given by the caller, or a temporary one that goes with the cluster
 //! ├── node-1/data/          what the node keeps
 //! ├── node-1/log            what it printed, over all its lives
+//! ├── node-1/clock          what its clock is off by, if clocks can be put wrong
 //! └── …
 //! ```
 //!
@@ -12,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -43,12 +45,21 @@ pub struct ClusterSpec {
     pub bootstrap_expect: Option<usize>,
     /// More flags for `jeton server`, the same for all nodes.
     pub flags: Vec<OsString>,
+    /// Whether [`Cluster::set_clock`] can put a node's clock wrong.
+    pub wrong_clocks: bool,
 }
 
 impl ClusterSpec {
     /// This many nodes of this binary in a temporary directory.
     pub fn new(binary: impl Into<PathBuf>, nodes: usize) -> Self {
-        Self { binary: binary.into(), nodes, dir: None, bootstrap_expect: None, flags: Vec::new() }
+        Self {
+            binary: binary.into(),
+            nodes,
+            dir: None,
+            bootstrap_expect: None,
+            flags: Vec::new(),
+            wrong_clocks: false,
+        }
     }
 }
 
@@ -301,6 +312,34 @@ impl Cluster {
         Ok(())
     }
 
+    /// Puts a node's wall clock wrong by so many milliseconds, ahead or behind, or right again (0):
+    /// from its next look at it on, and over its restarts.
+    pub fn set_clock(&self, node: usize, offset_ms: i64) -> Result<()> {
+        if !self.spec.wrong_clocks {
+            bail!("this cluster's clocks can't be put wrong: see ClusterSpec::wrong_clocks");
+        }
+        let home = self.dir.join(&self.nodes[node].name);
+        // Whoever reads it sees the old number or the new one.
+        let mut file = tempfile::NamedTempFile::new_in(&home).context("can't make a file")?;
+        write!(file, "{offset_ms}").context("can't write an offset")?;
+        file.persist(clock_file(&home)).context("can't put an offset in its place")?;
+        Ok(())
+    }
+
+    /// How far a node's clock is from the median of all, in milliseconds, as the leader has heard.
+    /// `None` while nobody leads.
+    pub async fn clock_skew_ms(&self, node: usize) -> Option<i64> {
+        let id = self.status(node).await.ok()?.node_id;
+        for asked in 0..self.nodes.len() {
+            let Ok(status) = self.status(asked).await else { continue };
+            if status.leader_id == Some(status.node_id) {
+                let member = status.members.iter().find(|member| member.node_id == id);
+                return member.and_then(|member| member.clock_skew_ms);
+            }
+        }
+        None
+    }
+
     /// CPU time of all nodes over all their lives.
     pub fn cpu_time(&self) -> Duration {
         self.nodes.iter().map(|node| node.process.cpu_time()).sum()
@@ -310,6 +349,11 @@ impl Cluster {
 /// What a node that this client talks to says of itself.
 pub async fn status_of(client: &Client) -> Result<ClusterStatus> {
     Ok(client.admin().status(LOOK).await?)
+}
+
+/// What the clock of the node with this directory is off by.
+fn clock_file(home: &Path) -> PathBuf {
+    home.join("clock")
 }
 
 fn server_args(
@@ -329,6 +373,9 @@ fn server_args(
     ];
     let mut args = vec![OsString::from("server")];
     args.extend(pairs.into_iter().flat_map(|(flag, value)| [flag.into(), value]));
+    if spec.wrong_clocks {
+        args.extend(["--chaos-clock-offset-file".into(), clock_file(home).into()]);
+    }
     args.extend(spec.flags.iter().cloned());
     args
 }
