@@ -15,7 +15,7 @@ use jeton_core::ids::{
 use jeton_core::reply::RevocationCause;
 
 pub use codes::{CodeHistory, Redeemed, Redeemer, Redemption};
-pub use locks::Hold;
+pub use locks::{Guarded, GuardedWrite, Hold};
 pub use looks::Look;
 
 /// A family, named across tenants.
@@ -208,6 +208,8 @@ pub struct History {
     pub codes: Vec<CodeHistory>,
     /// Holds of locks, in the order in which they ended.
     pub holds: Vec<Hold>,
+    /// Writes of what locks guard, in the order in which the answers came.
+    pub guarded: Vec<GuardedWrite>,
     /// What local views made of acknowledged revocations.
     pub looks: Vec<Look>,
 }

@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::history::{
-    Call, Caller, CodeHistory, Creation, FamilyKey, History, Hold, Look, Redeemed, Redeemer,
-    Redemption, Revocation, Roots, Rotation, RotationSeen, Target, Tick,
+    Call, Caller, CodeHistory, Creation, FamilyKey, GuardedWrite, History, Hold, Look, Redeemed,
+    Redeemer, Redemption, Revocation, Roots, Rotation, RotationSeen, Target, Tick,
 };
 use jeton_core::ids::{Generation, Position};
 
@@ -49,6 +49,7 @@ struct Counts {
     revoked: AtomicU64,
     codes: AtomicU64,
     grants: AtomicU64,
+    stale_refused: AtomicU64,
     denied: AtomicU64,
     slowest_denial_us: AtomicU64,
 }
@@ -76,6 +77,8 @@ pub struct Totals {
     pub codes: u64,
     /// Locks that were granted.
     pub grants: u64,
+    /// Writes of what locks guard that were refused: their fence was none any more.
+    pub stale_refused: u64,
     /// Revocations that a local view denies access for.
     pub denied: u64,
     /// Longest time from a revocation's acknowledgement until a local view denied access.
@@ -170,6 +173,15 @@ impl Recorder {
         self.0.history.lock().holds.push(hold);
     }
 
+    /// What a lock guards was written, or that was refused.
+    pub fn guarded(&self, write: GuardedWrite) {
+        match write.made {
+            Some(_) => self.succeeded(),
+            None => drop(self.0.counts.stale_refused.fetch_add(1, Ordering::Relaxed)),
+        }
+        self.0.history.lock().guarded.push(write);
+    }
+
     /// A revocation came to a local view, or did not.
     pub fn look(&self, look: Look) {
         if let Some(after) = look.denied_after {
@@ -210,6 +222,7 @@ impl Recorder {
             revoked: read(&counts.revoked),
             codes: read(&counts.codes),
             grants: read(&counts.grants),
+            stale_refused: read(&counts.stale_refused),
             denied: read(&counts.denied),
             slowest_denial: Duration::from_micros(read(&counts.slowest_denial_us)),
         }

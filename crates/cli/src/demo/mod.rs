@@ -39,7 +39,7 @@ every node is asked about every family:
   every token has one successor
   every theft was caught, and no family was revoked by mistake
   every code made one family, and none that came back left its family alive
-  no two held a lock at once, and fences only grew
+  no two held a lock at once, fences only grew, and what a lock guards took no old one
   the local view denied all that was revoked, and let nobody in against better knowledge
   all three nodes have the same digest at one position
 

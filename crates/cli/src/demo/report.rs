@@ -37,6 +37,10 @@ pub struct DemoReport {
     pub lock_grants: u64,
     /// Times when two held one lock, or a fence did not grow.
     pub lock_overlaps: usize,
+    /// Writes of what a lock guards that came with an old fence, and were refused.
+    pub stale_writes_refused: u64,
+    /// Such as were not.
+    pub stale_writes: usize,
     /// Revocations that a resource server's local view denied access for.
     pub view_denied: u64,
     /// Longest time from a revocation's acknowledgement until the view denied access.
@@ -60,6 +64,7 @@ impl DemoReport {
             && totals.revoked > 0
             && totals.codes > 0
             && totals.grants > 0
+            && totals.stale_refused > 0
             && totals.denied > 0
             && drill.leader_kills > 0;
         Self {
@@ -76,6 +81,8 @@ impl DemoReport {
             double_redemptions: verdict.count(Rule::DoubleRedemption),
             lock_grants: totals.grants,
             lock_overlaps: verdict.count(Rule::LockOverlap),
+            stale_writes_refused: totals.stale_refused,
+            stale_writes: verdict.count(Rule::StaleWrite),
             view_denied: totals.denied,
             view_slowest_ms: millis(totals.slowest_denial),
             view_wrong: verdict.count(Rule::StaleView),
@@ -105,6 +112,8 @@ impl Report for DemoReport {
             ("codes redeemed twice", self.double_redemptions.to_string()),
             ("locks granted", self.lock_grants.to_string()),
             ("locks held by two", self.lock_overlaps.to_string()),
+            ("writes with old fences refused", self.stale_writes_refused.to_string()),
+            ("such writes taken", self.stale_writes.to_string()),
             ("denied by the local view", self.view_denied.to_string()),
             ("slowest of these", format!("{} ms", self.view_slowest_ms)),
             ("wrongly let in by it", self.view_wrong.to_string()),
@@ -135,6 +144,7 @@ mod tests {
                 revoked: 3,
                 codes: 4,
                 grants: 6,
+                stale_refused: 2,
                 denied: 3,
                 slowest_denial: Duration::from_millis(7),
                 ..Totals::default()
@@ -154,7 +164,8 @@ mod tests {
             "{\"rotated\":9,\"replayed\":5,\"reused\":2,\"revoked\":3,\"lost\":0,\
              \"double_successors\":0,\"false_revocations\":0,\"leader_kills\":1,\
              \"unavailable_ms\":812,\"codes\":4,\"double_redemptions\":0,\"lock_grants\":6,\
-             \"lock_overlaps\":0,\"view_denied\":3,\"view_slowest_ms\":7,\"view_wrong\":0,\
+             \"lock_overlaps\":0,\"stale_writes_refused\":2,\"stale_writes\":0,\
+             \"view_denied\":3,\"view_slowest_ms\":7,\"view_wrong\":0,\
              \"digests_equal\":true,\"ok\":true}"
         );
     }
@@ -177,7 +188,8 @@ mod tests {
         let mut drill = good();
         drill.totals.reused = 0;
         assert!(!DemoReport::of(&drill).ok);
-        let unset: [fn(&mut Totals); 3] = [|t| t.codes = 0, |t| t.grants = 0, |t| t.denied = 0];
+        let unset: [fn(&mut Totals); 4] =
+            [|t| t.codes = 0, |t| t.grants = 0, |t| t.stale_refused = 0, |t| t.denied = 0];
         for unset in unset {
             let mut drill = good();
             unset(&mut drill.totals);

@@ -46,6 +46,8 @@ pub enum Rule {
     DoubleRedemption,
     /// Two held one lock at once, or a fence did not grow.
     LockOverlap,
+    /// What a lock guards was written with a fence that was none any more.
+    StaleWrite,
     /// A local view let somebody in who, as it claimed to know, was revoked.
     StaleView,
     /// An answer that a healthy cluster doesn't give.

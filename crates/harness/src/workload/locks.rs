@@ -1,19 +1,22 @@
 //! Locks: contenders that stand in a queue for few of them, hold them for a moment, or for longer
-//! than a lease lasts, and give them back or leave that to the drop.
+//! than a lease lasts, and give them back or leave that to the drop. Each writes what its lock
+//! guards, and now and then comes with the fence of its hold before.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use jeton_client::{Acquisition, Lease, NewLease};
-use jeton_core::ids::LockName;
+use jeton_client::{
+    Acquisition, Lease, NewLease, NewRecord, Performed, Step, Tenant, Transacted, When, digest,
+};
+use jeton_core::ids::{Fence, LockName};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::time::{Instant, sleep};
 
 use super::Workload;
 use super::plan::PATIENCE;
-use crate::history::Hold;
+use crate::history::{Guarded, GuardedWrite, Hold};
 
 const CONTENDERS: usize = 6;
 const LOCKS: usize = 2;
@@ -25,6 +28,10 @@ const WAIT: Duration = Duration::from_secs(5);
 const HOLD_MS_MAX: u64 = 40;
 /// One hold in so many lasts beyond its lease, which is renewed meanwhile.
 const LONG_ONE_IN: u32 = 50;
+/// One hold in so many begins with a write that comes with the fence of the hold before.
+const STALE_ONE_IN: u32 = 4;
+/// The kind of the records that locks guard.
+const KIND: &str = "guarded";
 /// Time between two looks at whether it still is held.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -39,11 +46,18 @@ async fn contend(workload: &Workload, number: usize) {
     let client = &workload.clients[number % workload.clients.len()];
     let Ok(tenant) = client.tenant(&workload.tenants[0]) else { return };
     let Ok(lock) = LockName::new(&format!("upstream-{}", number % LOCKS)) else { return };
+    let mut spent = None;
     while !workload.stopped() {
         sleep(LOOK).await;
         let new = NewLease::new(&lock).ttl(TTL).wait(WAIT);
         // A failure is the cluster's, which is being killed: the next turn tries again.
         let Ok(Acquisition::Granted(lease)) = tenant.acquire(new, PATIENCE).await else { continue };
+        if let Some(spent) = spent.replace(lease.fence())
+            && rng.random_ratio(1, STALE_ONE_IN)
+        {
+            write(workload, &tenant, &lock, spent).await;
+        }
+        write(workload, &tenant, &lock, lease.fence()).await;
         let work = if rng.random_ratio(1, LONG_ONE_IN) {
             TTL * 3 / 2
         } else {
@@ -55,6 +69,24 @@ async fn contend(workload: &Workload, number: usize) {
             // It ends by itself, too.
             drop(lease.release(PATIENCE).await);
         }
+    }
+}
+
+/// Writes what the lock guards, if the store says that it is held with this fence.
+async fn write(workload: &Workload, tenant: &Tenant, lock: &LockName, fence: Fence) {
+    let record = NewRecord::new(KIND, digest(lock.as_str())).value(fence.0.to_string());
+    let asked = tenant.transact().when(When::lock_held(lock, fence));
+    // Of what has failed nobody knows whether it happened.
+    let Ok(done) = asked.then(Step::put_record(record)).send(PATIENCE).await else { return };
+    workload.recorder.guarded(GuardedWrite { lock: lock.clone(), fence, made: made(&done) });
+}
+
+fn made(done: &Transacted) -> Option<Guarded> {
+    match done.outcome.as_deref() {
+        Ok([Performed::RecordPut { version }]) => {
+            Some(Guarded { version: *version, position: done.position })
+        }
+        _ => None,
     }
 }
 
