@@ -34,7 +34,7 @@ use crate::limits;
 use crate::reply::{Done, EventKind, Refusal, Replies, RevocationCause, RevokedBy, RevokedWhere};
 use crate::roots::Roots;
 use crate::tables::{ReadTables, Tables, TablesError};
-use crate::tenant::{self, Tenant};
+use crate::tenant::{self, Restored, Tenant};
 use crate::turn::Turn;
 
 use spared::Spared;
@@ -114,7 +114,8 @@ pub(crate) fn mark(
     Ok(hits.then_some(mark))
 }
 
-/// The first cutoff that killed something with these roots, if one did.
+/// The first cutoff that killed something with these roots, if one did; a restore from a backup is
+/// one, too.
 pub(crate) fn cut_by(
     tables: &impl ReadTables,
     id: &TenantId,
@@ -149,12 +150,15 @@ pub(crate) fn cut_by(
         let key = keys::reauthentication(id, subject.as_str());
         look(&key, authenticated_at, RevocationCause::Reauthentication)?;
     }
-    Ok(first.map(|(cause, Cutoff { position, at, reason, .. })| RevokedBy {
+    let cut = first.map(|(cause, Cutoff { position, at, reason, .. })| RevokedBy {
         cause,
         position,
         at,
         reason,
-    }))
+    });
+    let restored = tenant.restored.as_ref().filter(|_| roots.cut_by_restore);
+    let restored = restored.filter(|restored| restored.cuts(roots.origin));
+    Ok(crate::roots::first(cut, restored.map(Restored::by)))
 }
 
 /// What a revocation may name.

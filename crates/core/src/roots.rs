@@ -76,10 +76,6 @@ pub(crate) fn dead_by(
     now: UnixMs,
 ) -> Result<Option<RevokedBy>, TablesError> {
     let mut dead = revocation::cut_by(tables, id, tenant, roots, now)?;
-    let restored = tenant.restored.as_ref().filter(|_| roots.cut_by_restore);
-    if let Some(restored) = restored.filter(|restored| restored.cuts(roots.origin)) {
-        dead = first(dead, Some(restored.by()));
-    }
     if let Some(session) = roots.session {
         let ended = session::ended(tables, id, tenant, session, roots.created, now)?;
         dead = first(dead, ended);

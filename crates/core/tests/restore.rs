@@ -6,14 +6,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use jeton_core::backup::{self, Header, Plan, RestoreError, Survey};
 use jeton_core::command::{
-    Acquire, Command, CreateTenant, Entry, KeyMaterial, Operation, RequestName, SeenOnce,
-    TenantSettings,
+    Acquire, Command, CreateSession, CreateTenant, Entry, KeyMaterial, Operation, RequestName,
+    SeenOnce, TenantSettings, TouchSession,
 };
 use jeton_core::ids::{
     ClusterId, DurationMs, HolderId, IssuerId, KeyDigest, LockName, LogIndex, Position, RecordKind,
-    RequestId, TenantId, UnixMs,
+    RequestId, SessionId, SubjectId, TenantId, UnixMs,
 };
 use jeton_core::machine::Machine;
 use jeton_core::reply::{Done, Event, Refusal, Replies, Reply};
@@ -153,6 +154,45 @@ fn a_proof_that_may_have_been_seen_is_a_replay() {
     let mut kept = world.restore(true);
     assert_eq!(kept.seen(3, 0, early), Ok(Done::Fresh));
     assert_eq!(kept.seen(2, 0, known), Err(Refusal::Replay));
+}
+
+#[test]
+fn sessions_out_of_a_backup_are_dead_unless_they_are_kept() {
+    let mut world = World::new();
+    let session = |name: &str, authenticated_at| {
+        Operation::CreateSession(Box::new(CreateSession {
+            session: SessionId::new(name).unwrap(),
+            subject: SubjectId::new("alice").unwrap(),
+            device: None,
+            attributes: Vec::new(),
+            payload: Bytes::new(),
+            lifetime: None,
+            idle: None,
+            authenticated_at,
+        }))
+    };
+    let touch = || {
+        let session = SessionId::new("s").unwrap();
+        let wish = TouchSession { session, version: None, attributes: None, payload: None };
+        Operation::TouchSession(Box::new(wish))
+    };
+    let before = Position::new(0, LogIndex(world.index + 1), 0);
+    world.ask(2, 0, session("s", None)).unwrap();
+    let mut restored = world.restore(false);
+    for (name, wish) in [(3, touch()), (4, session("made of an old one", Some(before)))] {
+        let refused = restored.ask(name, 0, wish);
+        let Err(Refusal::Revoked(by)) = refused else { panic!("{refused:?}") };
+        assert_eq!(by.reason.as_deref(), Some("restored from a backup"));
+    }
+    let read = jeton_core::read::session(
+        &restored.tables,
+        restored.now,
+        &tenant(),
+        &SessionId::new("s").unwrap(),
+    );
+    assert!(matches!(read.unwrap().unwrap().dead, Some(Refusal::Revoked(_))));
+    restored.ask(5, 0, session("new", None)).unwrap();
+    world.restore(true).ask(6, 0, touch()).unwrap();
 }
 
 #[test]
