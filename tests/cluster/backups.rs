@@ -2,122 +2,24 @@
 //! made of it. Nothing that ended behind the backup lives there, fences go on, and nobody of the
 //! old cluster gets in.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use jeton_client::{
-    Acquisition, Check, Client, Config, Consumed, Consumption, Fence, Issued, NewFamily, NewLease,
-    NewRecord, Reach, Refusal, Rotation, Seen, Tenant, UnixMs, Validation, digest,
+    Acquisition, Check, Consumed, Consumption, Fence, Issued, NewFamily, NewLease, NewRecord,
+    Refusal, Rotation, Seen, Tenant, UnixMs, Validation, digest,
 };
-use jeton_harness::process::{Process, ProcessSpec};
-use serde_json::Value;
-use tokio::process::Command;
 use tokio::time::Instant;
 
+use crate::alone::{WORDS, back_up, free_port, jeton, json, node, restore, text, until_ready};
 use crate::load::Load;
-use crate::world::{CLIENT, COME_UP, PATIENCE, TENANT, World, binary, own};
+use crate::world::{CLIENT, COME_UP, PATIENCE, TENANT, World, own};
 
-/// What an operator has to write to keep what a restore would cut.
-const WORDS: &str = "I accept that what was revoked or used after this backup may come alive";
 /// A tenant that is kept.
 const KEPT: &str = "kept";
 const POLL: Duration = Duration::from_millis(25);
-
-async fn jeton(args: &[&str]) -> Result<Output> {
-    Ok(Command::new(binary()?).args(args).output().await?)
-}
-
-/// Runs it, and reads what it prints.
-async fn json(args: &[&str]) -> Result<Value> {
-    let output = jeton(&[args, &["-o", "json"]].concat()).await?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{args:?}: {errors}");
-    Ok(serde_json::from_slice(&output.stdout)?)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap_or_default()
-}
-
-/// A backup of a cluster, by way of this endpoint.
-async fn back_up(endpoint: &str, to: &Path) -> Result<Value> {
-    json(&["backup", "create", "--to", text(to), "--endpoint", endpoint]).await
-}
-
-/// A node that was restored, alone.
-struct Alone {
-    process: Process,
-    endpoint: String,
-    peer: String,
-    data: PathBuf,
-    client: Client,
-}
-
-fn free_port() -> Result<String> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
-}
-
-fn node(data: &Path, endpoint: &str, peer: &str, log: &Path) -> Result<Process> {
-    let flags = [
-        "server",
-        "--data-dir",
-        text(data),
-        "--client-listen",
-        endpoint,
-        "--peer-listen",
-        peer,
-        "--bootstrap-expect",
-        "0",
-    ];
-    let args = flags.into_iter().map(OsString::from).collect();
-    Process::start(ProcessSpec { binary: binary()?, args, log: log.to_owned() })
-}
-
-/// Connects to this node alone, once it takes calls and has a leader.
-async fn until_ready(endpoint: &str) -> Result<Client> {
-    let until = Instant::now() + COME_UP;
-    loop {
-        let config = Config::new([endpoint]).reach(Reach::Configured);
-        let why = match Client::connect(config).await {
-            Ok(client) => match client.admin().status(Duration::from_secs(2)).await {
-                Ok(status) if status.not_ready.is_none() && status.leader_id.is_some() => {
-                    return Ok(client);
-                }
-                other => format!("{other:?}"),
-            },
-            Err(error) => error.to_string(),
-        };
-        ensure!(Instant::now() < until, "{endpoint} does not serve: {why}");
-        tokio::time::sleep(POLL).await;
-    }
-}
-
-/// Restores a backup and starts the node.
-async fn restore(backup: &Path, home: &Path, more: &[&str]) -> Result<Alone> {
-    std::fs::create_dir_all(home)?;
-    let (endpoint, peer) = (free_port()?, free_port()?);
-    let data = home.join("data");
-    let args = [
-        "backup",
-        "restore",
-        text(backup),
-        "--data-dir",
-        text(&data),
-        "--peer-address",
-        &peer,
-        "--client-address",
-        &endpoint,
-    ];
-    let restored = json(&[&args, more].concat()).await?;
-    ensure!(restored["result"] == "RESTORED", "{restored}");
-    ensure!(restored["new_cluster"] != restored["cluster"], "{restored}");
-    let process = node(&data, &endpoint, &peer, &home.join("log"))?;
-    let client = until_ready(&endpoint).await?;
-    Ok(Alone { process, endpoint, peer, data, client })
-}
 
 async fn validate(tenant: &Tenant, issued: &Issued) -> Result<Validation> {
     Ok(tenant.validate(&issued.token, Check::new(), PATIENCE).await?)
@@ -267,7 +169,6 @@ async fn nothing_that_ended_behind_the_backup_comes_alive() -> Result<()> {
 
     second.stop(PATIENCE).await?;
     alone.process.stop(PATIENCE).await?;
-    println!("{} {}", alone.peer, alone.data.display());
     world.cluster.stop_all(PATIENCE).await
 }
 
@@ -313,5 +214,76 @@ async fn damage_is_found_and_half_a_restore_is_nobodys_directory() -> Result<()>
     json(&again).await?;
     // It is a node's now.
     ensure!(words(jeton(&again).await?).contains("belongs to a node"));
+    world.cluster.stop_all(PATIENCE).await
+}
+
+/// The flags that name a passphrase.
+fn under(path: &Path) -> [&str; 2] {
+    ["--passphrase-file", text(path)]
+}
+
+#[tokio::test]
+async fn an_encrypted_backup_is_restored_under_its_passphrase_and_no_other() -> Result<()> {
+    let mut world = World::new(&[]).await?;
+    let alice = world.families("alice-of-the-backup", 20).await?.remove(0);
+    let folder = tempfile::tempdir()?;
+    let write = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).map(|()| path)
+    };
+    let right = write("right", "correct horse battery staple\n")?;
+    let (wrong, none) = (write("wrong", "battery staple\n")?, write("none", "\n")?);
+    let (backup, clear) = (folder.path().join("b"), folder.path().join("clear"));
+    let endpoints = world.cluster.endpoints();
+    let create = ["backup", "create", "--to", text(&backup), "--endpoint", &endpoints[0]];
+    let empty = jeton(&[&create[..], &under(&none)].concat()).await?;
+    ensure!(empty.status.code() == Some(2), "an empty passphrase was taken");
+    let made = json(&[&create[..], &under(&right)].concat()).await?;
+    ensure!(made["encrypted"] == true && made["result"] == "CREATED", "{made}");
+    back_up(&endpoints[0], &clear).await?;
+
+    // Rows are compressed, so that no subject can be looked for; but every file begins alike.
+    let (bytes, plain) = (std::fs::read(&backup)?, std::fs::read(&clear)?);
+    ensure!(bytes.len() as u64 == made["bytes"].as_u64().unwrap_or(0), "{made}");
+    ensure!(bytes.starts_with(b"jetonenc") && plain.starts_with(b"jetonbak"));
+    ensure!(!bytes.windows(8).any(|part| part == &plain[..8]), "a part of it is in clear");
+    let left: Vec<_> = std::fs::read_dir(folder.path())?.collect::<Result<_, _>>()?;
+    ensure!(left.len() == 5, "nothing else was written: {left:?}");
+
+    let verify = |path| ["backup", "verify", text(path)];
+    let whole = json(&[&verify(&backup)[..], &under(&right)].concat()).await?;
+    ensure!(whole["digest"] == made["digest"] && whole["rows"] == made["rows"], "{whole}");
+    let damaged = folder.path().join("damaged");
+    let mut flipped = bytes.clone();
+    flipped[bytes.len() / 2] ^= 1;
+    std::fs::write(&damaged, &flipped)?;
+    let cut = folder.path().join("cut");
+    std::fs::write(&cut, &bytes[..bytes.len() - 100])?;
+    let data = folder.path().join("data");
+    for (file, passphrase, code, told) in [
+        (&backup, None, 2, "--passphrase-file"),
+        (&backup, Some(&wrong), 1, "the passphrase is not the one"),
+        (&clear, Some(&right), 1, "is not encrypted"),
+        (&damaged, Some(&right), 1, "are not what was written there"),
+        (&cut, Some(&right), 1, "are not what was written there"),
+    ] {
+        let passphrase = passphrase.map(|path| under(path));
+        let passphrase = passphrase.as_ref().map_or(&[][..], |flags| &flags[..]);
+        let restore = ["backup", "restore", text(file), "--data-dir", text(&data)];
+        for command in [&verify(file)[..], &restore] {
+            let output = jeton(&[command, passphrase].concat()).await?;
+            let words = String::from_utf8_lossy(&output.stderr);
+            ensure!(output.status.code() == Some(code), "{command:?}: {words}");
+            ensure!(words.contains(told), "{command:?}: {words}");
+            ensure!(!data.exists(), "something was written");
+        }
+    }
+
+    let keep = format!("{TENANT}={WORDS}");
+    let more = [&["--keep", &keep][..], &under(&right)].concat();
+    let mut alone = restore(&backup, &folder.path().join("new"), &more).await?;
+    let restored = alone.client.tenant(TENANT)?;
+    ensure!(matches!(validate(&restored, &alice).await?, Validation::Active(_)));
+    alone.process.stop(PATIENCE).await?;
     world.cluster.stop_all(PATIENCE).await
 }

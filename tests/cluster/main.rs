@@ -4,6 +4,7 @@
 
 #![allow(clippy::disallowed_methods)] // tests look at the nodes' files
 
+mod alone;
 mod backups;
 mod contended;
 mod crashes;
@@ -17,6 +18,7 @@ mod members;
 mod opaque;
 mod predicates;
 mod records;
+mod restores;
 mod revocation;
 mod secrets;
 mod sessions;

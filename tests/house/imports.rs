@@ -28,7 +28,9 @@ const KNOWN_BY: &[(&str, &[&str])] = &[
     ("openraft-rt-tokio", &["jeton-raft"]),
     ("openraft-macros", &["jeton-raft"]),
     ("clap", &["jeton"]),
-    ("chacha20poly1305", &["jeton-client"]),
+    // Seals of tokens and values; files under a passphrase (docs/decisions/0012).
+    ("chacha20poly1305", &["jeton-client", "jeton-storage"]),
+    ("scrypt", &["jeton-storage"]),
     ("toml", &["jeton-server"]),
     ("axum", &["jeton-server"]),
     ("prost-reflect", &["jeton-server"]),

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use jeton_core::ids::{DurationMs, TenantId};
-use jeton_server::offline::{self, Incoming, Restore, Verified};
+use jeton_server::offline::{self, Incoming, Passphrase, Restore, Verified};
 use serde::Serialize;
 
 use crate::args::{Connection, default_endpoint};
@@ -22,11 +23,14 @@ const WORDS: &str = "I accept that what was revoked or used after this backup ma
 const EXAMPLES: &str = "\
 Examples:
   jeton backup create --to monday.backup
-  jeton backup verify monday.backup
+  jeton backup create --to monday.backup --passphrase-file /etc/jeton/backup.passphrase
+  jeton backup verify monday.backup --passphrase-file /etc/jeton/backup.passphrase
   jeton backup restore monday.backup --data-dir /var/lib/jeton \\
     --peer-address 10.0.0.1:7402 --client-address 10.0.0.1:7401
 
-A backup holds the tenants' keys, subjects, attributes and payloads: keep it secret.
+A backup holds the tenants' keys, subjects, attributes and payloads: keep it secret. With
+--passphrase-file it is encrypted here, before anything of it is written; the passphrase stays on
+this machine. Whoever loses it has no backup.
 
 A restore makes the first node of a new cluster. All families and sessions are revoked and
 records of one-time kinds are gone, since what happened behind the backup is unknown. To waive that
@@ -58,18 +62,27 @@ pub enum BackupCommand {
         /// The file; there must be none of that name.
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
+        /// Encrypt it.
+        #[command(flatten)]
+        under: Under,
     },
     /// Read all of a backup, and say what is in it. Needs no cluster.
     Verify {
         /// The backup.
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// It is encrypted.
+        #[command(flatten)]
+        under: Under,
     },
     /// Make the data directory of the first node of a new cluster. Needs no cluster.
     Restore {
         /// The backup.
         #[arg(value_name = "FILE")]
         file: PathBuf,
+        /// It is encrypted.
+        #[command(flatten)]
+        under: Under,
         /// The directory to make: missing or empty.
         #[arg(long, value_name = "DIR")]
         data_dir: PathBuf,
@@ -90,6 +103,46 @@ pub enum BackupCommand {
     },
 }
 
+/// Under which passphrase a backup is encrypted, if it is.
+#[derive(Debug, Args)]
+pub struct Under {
+    /// The backup is encrypted under the passphrase in this file, without the line's end; - reads
+    /// it from standard input.
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// No passphrase is longer.
+const PASSPHRASE_BYTES_MAX: usize = 1024;
+
+impl Under {
+    /// Reads the passphrase.
+    fn read(&self) -> anyhow::Result<Option<Passphrase>> {
+        let Some(path) = &self.passphrase_file else { return Ok(None) };
+        let what = format!("--passphrase-file {}", path.display());
+        let mut bytes = Vec::with_capacity(PASSPHRASE_BYTES_MAX + 3);
+        let mut read = |from: &mut dyn std::io::Read| {
+            from.take(PASSPHRASE_BYTES_MAX as u64 + 3).read_to_end(&mut bytes)
+        };
+        if path == Path::new("-") {
+            read(&mut std::io::stdin())?;
+        } else {
+            let opened = std::fs::OpenOptions::new().read(true).open(path);
+            let mut file = opened.map_err(|error| Usage::error(format!("{what}: {error}")))?;
+            read(&mut file)?;
+        }
+        let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+        let len = line.strip_suffix(b"\r").unwrap_or(line).len();
+        bytes.truncate(len);
+        if len > PASSPHRASE_BYTES_MAX {
+            let told = format!("{what}: longer than {PASSPHRASE_BYTES_MAX} bytes");
+            return Err(Usage::error(told));
+        }
+        let passphrase = Passphrase::new(bytes);
+        passphrase.map(Some).ok_or_else(|| Usage::error(format!("{what}: it is empty")))
+    }
+}
+
 fn default_peer() -> String {
     jeton_server::Config::default().peer_listen.to_string()
 }
@@ -97,8 +150,8 @@ fn default_peer() -> String {
 /// Runs it.
 pub async fn run(args: BackupArgs, format: Format) -> anyhow::Result<Exit> {
     let report = match args.command {
-        BackupCommand::Create { to } => {
-            let mut incoming = Incoming::create(&to)?;
+        BackupCommand::Create { to, under } => {
+            let mut incoming = Incoming::create(&to, under.read()?)?;
             let admin = connect::client(&args.connection).await?.admin();
             eprintln!("a node makes the backup");
             let silence = args.connection.timeout.max(Duration::from_secs(30));
@@ -114,9 +167,12 @@ pub async fn run(args: BackupArgs, format: Format) -> anyhow::Result<Exit> {
             eprintln!("{} bytes are here: reading them again", incoming.bytes());
             BackupReport::of("CREATED", &incoming.finish()?)
         }
-        BackupCommand::Verify { file } => BackupReport::of("WHOLE", &offline::verify(&file)?),
+        BackupCommand::Verify { file, under } => {
+            BackupReport::of("WHOLE", &offline::verify(&file, under.read()?.as_ref())?)
+        }
         BackupCommand::Restore {
             file,
+            under,
             data_dir,
             peer_address,
             client_address,
@@ -131,8 +187,9 @@ pub async fn run(args: BackupArgs, format: Format) -> anyhow::Result<Exit> {
                 keep: kept(&keep)?,
                 proofs_live: DurationMs(live),
             };
+            let passphrase = under.read()?;
             eprintln!("reading all of {}", file.display());
-            let restored = offline::restore(&file, &wish)?;
+            let restored = offline::restore(&file, passphrase.as_ref(), &wish)?;
             BackupReport {
                 new_cluster: Some(restored.cluster.to_string()),
                 new_node_id: Some(restored.node),
@@ -168,6 +225,7 @@ struct BackupReport {
     clock_unix_ms: u64,
     made_at_unix_ms: u64,
     bytes: u64,
+    encrypted: bool,
     rows: u64,
     digest: String,
     tenants: Vec<String>,
@@ -182,7 +240,7 @@ struct BackupReport {
 
 impl BackupReport {
     fn of(result: &'static str, verified: &Verified) -> Self {
-        let Verified { header, survey, bytes } = verified;
+        let Verified { header, survey, bytes, encrypted } = verified;
         Self {
             result,
             cluster: header.cluster.to_string(),
@@ -190,6 +248,7 @@ impl BackupReport {
             clock_unix_ms: header.meta.clock.0,
             made_at_unix_ms: header.made_at.0,
             bytes: *bytes,
+            encrypted: *encrypted,
             rows: survey.rows,
             digest: format!("{:032x}", survey.digest),
             tenants: survey.tenants.iter().map(ToString::to_string).collect(),
@@ -209,6 +268,7 @@ impl Report for BackupReport {
             ("at position", self.position.clone()),
             ("made at", format!("{} ms since 1970", self.made_at_unix_ms)),
             ("bytes", self.bytes.to_string()),
+            ("encrypted", if self.encrypted { "yes" } else { "no" }.to_owned()),
             ("rows", self.rows.to_string()),
             ("digest", self.digest.clone()),
             ("tenants", self.tenants.join(", ")),

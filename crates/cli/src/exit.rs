@@ -56,7 +56,7 @@ impl Exit {
             return Self::Usage;
         }
         match error.downcast_ref::<OfflineError>() {
-            Some(OfflineError::Exists(_)) => return Self::Usage,
+            Some(OfflineError::Exists(_) | OfflineError::Encrypted(_)) => return Self::Usage,
             Some(verdict) if verdict.is_verdict() => return Self::Refused,
             _ => {}
         }

@@ -16,6 +16,10 @@
 //! Nobody takes a half-made directory for a node, and nothing has to be undone: empty it and
 //! begin again. Nodes of the old cluster have another cluster id, which peers compare on each call.
 
+#[cfg(test)]
+mod cuts;
+mod file;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -26,16 +30,20 @@ use jeton_core::codec::DecodeError;
 use jeton_core::ids::{ClusterId, DurationMs, LogIndex, Position, TenantId};
 use jeton_core::rows;
 use jeton_storage::data_dir::{DataDir, DataDirError, Expect, Incarnation};
-use jeton_storage::disk::{Disk, DiskFile, RealDisk};
+use jeton_storage::disk::{Disk, RealDisk};
 use jeton_storage::log::{LogError, LogOptions, RaftLog};
 use jeton_storage::ownership::{OwnershipError, Parts};
+pub use jeton_storage::sealed::Passphrase;
+use jeton_storage::sealed::SealedError;
 use jeton_storage::state::{
-    BackupReader, Marker, State, StateError, StateOptions, base_of_backup, publish_backup,
+    Marker, RowStore, SledStore, State, StateError, StateOptions, base_of_backup,
 };
 
 use crate::clock::{Clock, SystemClock};
 use crate::state_machine::MarkerForm;
 use crate::types::{Member, Membership, NodeId, Vote, encode_log_id, encode_vote, log_id};
+pub use file::Incoming;
+use file::Source;
 
 /// The first node of a restored cluster.
 const NODE: NodeId = 1;
@@ -53,6 +61,27 @@ pub enum OfflineError {
     /// There is a file of that name.
     #[error("{} exists: nothing is overwritten; name another file", .0.display())]
     Exists(PathBuf),
+    /// It can only be read with its passphrase.
+    #[error(
+        "{} is encrypted: name the file that holds its passphrase with --passphrase-file",
+        .0.display()
+    )]
+    Encrypted(PathBuf),
+    /// A passphrase was given for a file in clear, which anybody could have put there.
+    #[error(
+        "{} is not encrypted, though a passphrase was given: is it the right file? Leave \
+         --passphrase-file away to take it as it is", .0.display()
+    )]
+    NotEncrypted(PathBuf),
+    /// It can't be opened with this passphrase.
+    #[error("{} can't be opened", path.display())]
+    Sealed {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: SealedError,
+    },
     /// The file can't be read, or is damaged.
     #[error(transparent)]
     File(StateError),
@@ -104,10 +133,18 @@ impl OfflineError {
     /// Whether what is wrong is the file itself, or what was asked for: trying again is no use.
     #[must_use]
     pub fn is_verdict(&self) -> bool {
-        matches!(
-            self,
-            Self::Header(_) | Self::Row { .. } | Self::Digest | Self::Restore(_) | Self::Exists(_)
-        ) || matches!(self, Self::File(StateError::Damaged { .. } | StateError::Newer { .. }))
+        match self {
+            Self::Header(_)
+            | Self::Row { .. }
+            | Self::Digest
+            | Self::Restore(_)
+            | Self::Exists(_)
+            | Self::Encrypted(_)
+            | Self::NotEncrypted(_) => true,
+            Self::Sealed { source, .. } => !matches!(source, SealedError::Io(_)),
+            Self::File(StateError::Damaged { .. } | StateError::Newer { .. }) => true,
+            _ => false,
+        }
     }
 }
 
@@ -120,18 +157,20 @@ pub struct Verified {
     pub survey: Survey,
     /// Length of the file.
     pub bytes: u64,
+    /// Whether the file is encrypted.
+    pub encrypted: bool,
 }
 
 /// Reads all of a backup: every checksum, every row, their number and digest.
 ///
 /// # Errors
 /// [`OfflineError`] says what is wrong, and where.
-pub fn verify(file: &Path) -> Result<Verified, OfflineError> {
-    verify_on(&RealDisk, file)
+pub fn verify(file: &Path, passphrase: Option<&Passphrase>) -> Result<Verified, OfflineError> {
+    read_all(&Source::open(&RealDisk, file, passphrase)?)
 }
 
-fn verify_on(disk: &dyn Disk, file: &Path) -> Result<Verified, OfflineError> {
-    let mut reader = BackupReader::open(disk, file).map_err(OfflineError::File)?;
+fn read_all(source: &Source) -> Result<Verified, OfflineError> {
+    let mut reader = source.read()?;
     let header = Header::decode(&reader.marker().opaque).map_err(OfflineError::Header)?;
     let mut survey = Survey::default();
     while let Some(page) = reader.next_rows().map_err(OfflineError::File)? {
@@ -146,70 +185,7 @@ fn verify_on(disk: &dyn Disk, file: &Path) -> Result<Verified, OfflineError> {
     if survey.digest != reader.marker().rows || survey.rows != header.rows {
         return Err(OfflineError::Digest);
     }
-    Ok(Verified { header, survey, bytes: reader.bytes() })
-}
-
-/// A backup on its way into a file: `FILE.partial`, until it is whole.
-pub struct Incoming {
-    path: PathBuf,
-    partial: PathBuf,
-    file: Arc<dyn DiskFile>,
-    bytes: u64,
-}
-
-impl Incoming {
-    /// Begins it. What an earlier attempt left unfinished is begun anew.
-    ///
-    /// # Errors
-    /// [`OfflineError::Exists`] and [`OfflineError::Io`].
-    pub fn create(path: &Path) -> Result<Self, OfflineError> {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".partial");
-        let partial = PathBuf::from(name);
-        if RealDisk.exists(path).map_err(io_error("look for", path))? {
-            return Err(OfflineError::Exists(path.to_owned()));
-        }
-        let file = RealDisk.open_or_create(&partial).map_err(io_error("create", &partial))?;
-        keep_secret(&partial).map_err(io_error("protect", &partial))?;
-        file.set_len(0).map_err(io_error("empty", &partial))?;
-        Ok(Self { path: path.to_owned(), partial, file, bytes: 0 })
-    }
-
-    /// Adds bytes.
-    ///
-    /// # Errors
-    /// [`OfflineError::Io`].
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), OfflineError> {
-        self.file.write_at(bytes, self.bytes).map_err(io_error("write", &self.partial))?;
-        self.bytes += bytes.len() as u64;
-        Ok(())
-    }
-
-    /// Bytes so far.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Syncs it, reads all of it again, and gives it its name.
-    ///
-    /// # Errors
-    /// [`OfflineError`]; the unfinished file stays.
-    pub fn finish(self) -> Result<Verified, OfflineError> {
-        self.file.sync().map_err(io_error("sync", &self.partial))?;
-        let verified = verify(&self.partial)?;
-        if RealDisk.exists(&self.path).map_err(io_error("look for", &self.path))? {
-            return Err(OfflineError::Exists(self.path));
-        }
-        publish_backup(&RealDisk, &self.partial, &self.path).map_err(OfflineError::File)?;
-        Ok(verified)
-    }
-}
-
-/// Nobody but its owner reads it. Before there is a byte in it.
-fn keep_secret(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+    Ok(Verified { header, survey, bytes: source.bytes, encrypted: source.encrypted })
 }
 
 /// How and where a backup is restored.
@@ -245,17 +221,34 @@ pub struct Restored {
 /// # Errors
 /// [`OfflineError`]. Before anything is written the whole backup was found good; after a later
 /// error the directory is one that no node starts in.
-pub fn restore(file: &Path, wish: &Restore) -> Result<Restored, OfflineError> {
-    restore_on(&(Arc::new(RealDisk) as Arc<dyn Disk>), file, wish, &SystemClock)
+pub fn restore(
+    file: &Path,
+    passphrase: Option<&Passphrase>,
+    wish: &Restore,
+) -> Result<Restored, OfflineError> {
+    let source = Source::open(&RealDisk, file, passphrase)?;
+    let sled = SledStore { cache_bytes: StateOptions::default().cache_bytes };
+    // Nothing else is written meanwhile, so that the log needs no threads.
+    let log = LogOptions { inline: true, ..LogOptions::default() };
+    let place = Place { disk: Arc::new(RealDisk), rows: Arc::new(sled), log };
+    restore_on(&place, &source, wish, &SystemClock)
+}
+
+/// Where a directory is made, and how.
+struct Place {
+    disk: Arc<dyn Disk>,
+    rows: Arc<dyn RowStore>,
+    log: LogOptions,
 }
 
 fn restore_on(
-    disk: &Arc<dyn Disk>,
-    file: &Path,
+    place: &Place,
+    source: &Source,
     wish: &Restore,
     clock: &dyn Clock,
 ) -> Result<Restored, OfflineError> {
-    let verified = verify_on(disk.as_ref(), file)?;
+    let disk = &place.disk;
+    let verified = read_all(source)?;
     let now = clock.wall();
     let plan = Plan {
         base: now.0.saturating_mul(1_000),
@@ -273,15 +266,15 @@ fn restore_on(
     for made in [&log_dir, &state_dir] {
         disk.create_dir_all(made).map_err(io_error("create", made))?;
     }
-    let position = write_state(disk, file, &state_dir, wish, &verified, &plan)?;
-    write_log(disk, &dir, &log_dir, &state_dir)?;
+    let position = write_state(place, source, &state_dir, wish, &verified, &plan)?;
+    write_log(place, &dir, &log_dir, &state_dir)?;
     dir.end_restore()?;
     Ok(Restored { cluster, node: NODE, position, backup: verified })
 }
 
 fn write_state(
-    disk: &Arc<dyn Disk>,
-    file: &Path,
+    place: &Place,
+    source: &Source,
     dir: &Path,
     wish: &Restore,
     verified: &Verified,
@@ -292,8 +285,9 @@ fn write_state(
     let members = BTreeMap::from([(NODE, member)]);
     let membership = Membership::new(vec![BTreeSet::from([NODE])], members)
         .unwrap_or_else(|_| unreachable!("its one voter is a member"));
-    let options = StateOptions::default();
-    let (state, _) = State::open(Arc::clone(disk), dir, options).map_err(OfflineError::State)?;
+    let (disk, options) = (Arc::clone(&place.disk), StateOptions::default());
+    let opened = State::open_on(Arc::clone(&disk), Arc::clone(&place.rows), dir, options);
+    let (state, _) = opened.map_err(OfflineError::State)?;
     let mut meta = verified.header.meta.clone();
     meta.rows = verified.survey.digest;
     let marker = |meta, index| {
@@ -301,7 +295,7 @@ fn write_state(
         Marker { index, rows, opaque: form.encode() }
     };
     let incoming = state.incoming_path(ROWS_AT);
-    base_of_backup(disk.as_ref(), file, &incoming, &marker(meta, ROWS_AT))
+    base_of_backup(disk.as_ref(), source.read()?, &incoming, &marker(meta, ROWS_AT))
         .map_err(OfflineError::State)?;
     state.install(&incoming).map_err(OfflineError::State)?;
     let mut changes = state.begin().map_err(OfflineError::State)?;
@@ -315,12 +309,12 @@ fn write_state(
 }
 
 fn write_log(
-    disk: &Arc<dyn Disk>,
+    place: &Place,
     dir: &DataDir,
     log_dir: &Path,
     state_dir: &Path,
 ) -> Result<(), OfflineError> {
-    let (log, _) = RaftLog::open(Arc::clone(disk), log_dir, LogOptions::default())?;
+    let (log, _) = RaftLog::open(Arc::clone(&place.disk), log_dir, place.log.clone())?;
     let parts = Parts { dir, log: log_dir, state: state_dir };
     parts.claim(&log, Incarnation(random()?))?;
     let (done, waited) = mpsc::channel();
@@ -336,8 +330,8 @@ fn write_log(
     Ok(())
 }
 
-fn random() -> Result<[u8; 16], OfflineError> {
-    let mut bytes = [0; 16];
+fn random<const N: usize>() -> Result<[u8; N], OfflineError> {
+    let mut bytes = [0; N];
     getrandom::fill(&mut bytes)
         .map_err(io::Error::other)
         .map_err(io_error("draw", Path::new("a random number")))?;

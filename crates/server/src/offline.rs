@@ -5,7 +5,7 @@
 //! for programs that know the server only.
 
 pub use jeton_raft::offline::{
-    Incoming, OfflineError, Restore, Restored, Verified, restore, verify,
+    Incoming, OfflineError, Passphrase, Restore, Restored, Verified, restore, verify,
 };
 
 /// What is in a node's directory.

@@ -40,7 +40,7 @@ const STAMP: &str = "STAMP";
 /// There while the directory is made from a backup.
 const RESTORE: &str = "RESTORE";
 /// May be there although nobody has used the directory yet.
-const NOT_COUNTED: [&str; 5] = [LOCK, "STAMP.tmp", INIT, "INIT.tmp", "lost+found"];
+const NOT_COUNTED: [&str; 6] = [LOCK, "STAMP.tmp", "RESTORE.tmp", INIT, "INIT.tmp", "lost+found"];
 
 const MAGIC: [u8; 8] = *b"JETONDIR";
 /// The format of everything in a data directory. Raise it when an older binary can't read it.

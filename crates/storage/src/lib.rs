@@ -11,4 +11,5 @@ pub mod disk;
 pub mod init_plan;
 pub mod log;
 pub mod ownership;
+pub mod sealed;
 pub mod state;

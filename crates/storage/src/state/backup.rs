@@ -10,6 +10,7 @@
 //!
 //! Which rows go into one, and what the header says, the caller knows; here they are bytes.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,12 +34,14 @@ pub struct BackupReader {
 }
 
 impl BackupReader {
-    /// Opens a backup; its head is checked here, the rest while it is read.
+    /// Reads an open file, which is called `path` in errors; its head is checked here, the rest
+    /// while it is read.
     ///
     /// # Errors
     /// [`StateError`] if it can't be read, is damaged or something else.
-    pub fn open(disk: &dyn Disk, path: &Path) -> Result<Self, StateError> {
-        Ok(Self { reader: Reader::open(disk, path, Kind::Backup)? })
+    pub fn over(file: Arc<dyn DiskFile>, path: &Path) -> Result<Self, StateError> {
+        let reader = Reader::over(file, path, Kind::Backup);
+        Ok(Self { reader: reader.map_err(|error| as_damage(error, path))? })
     }
 
     /// Its header, in the marker's opaque part; the digest is that of the rows in the file.
@@ -47,22 +50,27 @@ impl BackupReader {
         &self.reader.head().marker
     }
 
-    /// Its length in bytes.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.reader.file_bytes()
-    }
-
     /// The next rows; `None` after the last, and only if the file was whole.
     ///
     /// # Errors
     /// [`StateError`] if it can't be read, or is damaged.
     pub fn next_rows(&mut self) -> Result<Option<Vec<(Bytes, Bytes)>>, StateError> {
-        let page = self.reader.next_rows()?;
+        let page = self.reader.next_rows();
+        let page = page.map_err(|error| as_damage(error, self.reader.path()))?;
         let rows = |page: Vec<_>| {
             page.into_iter().filter_map(|(key, value): (Bytes, Option<Bytes>)| Some((key, value?)))
         };
         Ok(page.map(|page| rows(page).collect()))
+    }
+}
+
+/// What an encrypted file says of its own damage.
+fn as_damage(error: StateError, path: &Path) -> StateError {
+    match error {
+        StateError::Disk { source, .. } if source.kind() == io::ErrorKind::InvalidData => {
+            StateError::Damaged { path: path.to_owned(), why: source.to_string() }
+        }
+        other => other,
     }
 }
 
@@ -130,11 +138,10 @@ fn each(
 /// [`StateError`] if the backup can't be read or is damaged, or the disk is full.
 pub fn base_of_backup(
     disk: &dyn Disk,
-    backup: &Path,
+    mut reader: BackupReader,
     path: &Path,
     marker: &Marker,
 ) -> Result<(), StateError> {
-    let mut reader = BackupReader::open(disk, backup)?;
     let head = Head { marker: marker.clone(), previous: None };
     let mut writer = Writer::create(disk, path, Kind::Base, &head)?;
     while let Some(page) = reader.next_rows()? {

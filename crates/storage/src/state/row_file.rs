@@ -269,6 +269,15 @@ impl Reader {
     /// Opens a file and checks its head.
     pub(super) fn open(disk: &dyn Disk, path: &Path, kind: Kind) -> Result<Self, StateError> {
         let file = disk.open(path).map_err(disk_error("open", path))?;
+        Self::over(file, path, kind)
+    }
+
+    /// The same, with a file that is open.
+    pub(super) fn over(
+        file: Arc<dyn DiskFile>,
+        path: &Path,
+        kind: Kind,
+    ) -> Result<Self, StateError> {
         let len = file.len().map_err(disk_error("read", path))?;
         let head =
             Head { marker: Marker { index: 0, rows: 0, opaque: Bytes::new() }, previous: None };
@@ -293,6 +302,11 @@ impl Reader {
 
     pub(super) fn head(&self) -> &Head {
         &self.head
+    }
+
+    /// What the file is called.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Length of the file in bytes.

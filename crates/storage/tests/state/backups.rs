@@ -57,8 +57,12 @@ fn content(world: &World) -> Vec<u8> {
     world.disk.open(Path::new(FILE)).unwrap().read_all().unwrap()
 }
 
+fn open(world: &World, path: &Path) -> Result<BackupReader, StateError> {
+    BackupReader::over(world.disk.open(path).unwrap(), path)
+}
+
 fn read(world: &World) -> Result<Rows, StateError> {
-    let mut reader = BackupReader::open(&world.disk, Path::new(FILE))?;
+    let mut reader = open(world, Path::new(FILE))?;
     let mut rows = Vec::new();
     while let Some(page) = reader.next_rows()? {
         rows.extend(page);
@@ -70,17 +74,17 @@ fn read(world: &World) -> Result<Rows, StateError> {
 fn it_holds_what_is_left_and_becomes_a_base_again() {
     let (world, left) = backed_up(1_000, 900);
     assert_eq!(read(&world).unwrap(), left);
-    let reader = BackupReader::open(&world.disk, Path::new(FILE)).unwrap();
+    let reader = open(&world, Path::new(FILE)).unwrap();
     let mut marker = reader.marker().clone();
     assert_eq!(marker.opaque, "1000 rows");
     let sum = left.iter().fold(0_u128, |sum, (k, v)| sum.wrapping_add(row_digest(k, v)));
     assert_eq!(marker.rows, sum, "the digest is that of what is left");
     marker.index = 1;
     let base = Path::new(DIR).join("incoming-new");
-    base_of_backup(&world.disk, Path::new(FILE), &base, &marker).unwrap();
+    base_of_backup(&world.disk, reader, &base, &marker).unwrap();
     assert_eq!(BaseReader::verify(&world.disk, &base).unwrap(), 1_000);
     // One is not taken for the other.
-    assert!(BackupReader::open(&world.disk, &base).is_err());
+    assert!(open(&world, &base).is_err());
     assert!(BaseReader::open(&world.disk, Path::new(FILE)).is_err());
     publish_backup(&world.disk, Path::new(FILE), &Path::new(DIR).join("named")).unwrap();
     assert!(world.files().contains(&"named".to_owned()));
