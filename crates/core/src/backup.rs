@@ -103,9 +103,9 @@ pub fn strip(key: &[u8], value: &Bytes) -> Result<Option<Bytes>, TablesError> {
             &(kind::REPLY | kind::LOCK | kind::LOCK_WAITER | kind::LOCK_RESULT | kind::LEASE_DUE),
         ) => None,
         Some(&kind::FAMILY) if key.first() == Some(&kind::FAMILY) => {
-            let mut row: FamilyRow = decode_row(value)?;
+            let mut row = FamilyRow::decode(value)?;
             match row.head.seal.take() {
-                Some(_) => Some(encode(&row).into()),
+                Some(_) => Some(row.encode().into()),
                 None => Some(value.clone()),
             }
         }

@@ -1,4 +1,5 @@
-//! Bytes of rows and log entries. The only user of bincode.
+//! Bytes of rows and log entries. The only user of bincode; rows of families, which every rotation
+//! reads and writes, are written without it ([`plain`]).
 //!
 //! A format version stands in front of every value, so that a later format can tell an earlier
 //! one. What comes from outside or from a disk is decoded with a limit on its size, and is refused
@@ -12,6 +13,11 @@ use serde::de::DeserializeOwned;
 use crate::command::{Command, Entry};
 use crate::limits;
 use crate::tables::TablesError;
+
+pub(crate) mod plain;
+
+pub use plain::PlainError;
+use plain::{Plain, Reader};
 
 /// The format that is written.
 pub const FORMAT: u8 = 1;
@@ -43,6 +49,9 @@ pub enum DecodeError {
     /// Not the bytes of such a value.
     #[error("not a value of this kind")]
     Malformed(#[source] bincode::error::DecodeError),
+    /// Not the bytes of such a row.
+    #[error("not a row of this kind")]
+    Plain(#[source] PlainError),
     /// A value, and something behind it.
     #[error("{excess} bytes too many behind the value")]
     Trailing {
@@ -77,16 +86,25 @@ pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
 /// # Errors
 /// [`DecodeError`] if there are more than `bytes_max` bytes, or they are not exactly one value.
 pub fn decode<T: DeserializeOwned>(bytes: &[u8], bytes_max: usize) -> Result<T, DecodeError> {
+    let body = body(bytes, bytes_max)?;
+    let (value, read) =
+        bincode::serde::borrow_decode_from_slice(body, config()).map_err(DecodeError::Malformed)?;
+    whole(value, body.len() - read)
+}
+
+/// What stands behind the format version.
+fn body(bytes: &[u8], bytes_max: usize) -> Result<&[u8], DecodeError> {
     if bytes.len() > bytes_max {
         return Err(DecodeError::TooLarge { len: bytes.len(), max: bytes_max });
     }
-    let (format, body) = bytes.split_first().ok_or(DecodeError::Empty)?;
-    if *format != FORMAT {
-        return Err(DecodeError::Format { found: *format });
+    match bytes.split_first().ok_or(DecodeError::Empty)? {
+        (&FORMAT, body) => Ok(body),
+        (&found, _) => Err(DecodeError::Format { found }),
     }
-    let (value, read) =
-        bincode::serde::borrow_decode_from_slice(body, config()).map_err(DecodeError::Malformed)?;
-    match body.len() - read {
+}
+
+fn whole<T>(value: T, excess: usize) -> Result<T, DecodeError> {
+    match excess {
         0 => Ok(value),
         excess => Err(DecodeError::Trailing { excess }),
     }
@@ -125,4 +143,23 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, DecodeError> {
 /// The value of a row that this machine wrote. Not being able to read it back is damage below.
 pub(crate) fn decode_row<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, TablesError> {
     decode(bytes, limits::ROW_BYTES_MAX).map_err(|error| TablesError(Box::new(error)))
+}
+
+/// The bytes of a row with a plain layout, behind their format version.
+pub(crate) fn encode_plain<T: Plain>(row: &T) -> Vec<u8> {
+    // As above: most fit.
+    let mut bytes = Vec::with_capacity(512);
+    bytes.push(FORMAT);
+    row.write(&mut bytes);
+    bytes
+}
+
+/// The value of a row with a plain layout that this machine wrote.
+pub(crate) fn decode_plain<T: Plain>(bytes: &[u8]) -> Result<T, TablesError> {
+    let read = || {
+        let mut reader = Reader(body(bytes, limits::ROW_BYTES_MAX)?);
+        let row = T::read(&mut reader).map_err(DecodeError::Plain)?;
+        whole(row, reader.0.len())
+    };
+    read().map_err(|error| TablesError(Box::new(error)))
 }

@@ -3,6 +3,11 @@
 //! `now` is the larger of the machine's clock and the stamp that came with a confirmed read index:
 //! a read may call something expired by the clocks' bound earlier than apply does, never later.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
 use crate::access::{self, Access, AccessClaims, RowFacts};
 use crate::admission;
 use crate::command::{Binding, Presented, RecordKindSettings, RequestName, Rotate};
@@ -32,6 +37,41 @@ pub enum Judged {
     Settled(Reply),
     /// It changes rows or raises an event: propose it, and take apply's answer.
     Enter,
+}
+
+/// Tenants that were looked at, decoded: for questions that come with every rotation.
+#[derive(Debug, Default)]
+pub struct Tenants {
+    /// By id: the row, and what it says. At most [`limits::TENANTS_MAX`].
+    seen: BTreeMap<TenantId, (Bytes, KnownTenant)>,
+}
+
+/// A tenant as it was when it was looked at.
+#[derive(Debug, Clone)]
+pub struct KnownTenant(Arc<Tenant>);
+
+impl Tenants {
+    /// The tenant as `tables` has it; `None` if there is none. It is decoded again only if its row
+    /// was written since: predicates begin and end together with their number there.
+    ///
+    /// # Errors
+    /// [`TablesError`] if the store below failed.
+    pub fn look<T: ReadTables>(
+        &mut self,
+        tables: &T,
+        id: &TenantId,
+    ) -> Result<Option<KnownTenant>, TablesError> {
+        let Some(row) = tables.get(&keys::tenant(id))? else { return Ok(None) };
+        if let Some((seen, known)) = self.seen.get(id)
+            && std::ptr::eq::<[u8]>(&**seen, &*row)
+        {
+            return Ok(Some(known.clone()));
+        }
+        let known = Tenant::decode(tables, id, &row)?;
+        let known = KnownTenant(Arc::new(known));
+        self.seen.insert(id.clone(), (row, known.clone()));
+        Ok(Some(known))
+    }
 }
 
 /// A family as it may be shown, dead ones with the cause.
@@ -312,7 +352,8 @@ pub fn tenant_keys<T: ReadTables>(
     tenant::tenant_keys(tables, tenant)
 }
 
-/// Judges a rotation by apply's own rule, without changing anything. Its token's mac was verified.
+/// Judges a rotation by apply's own rule, without changing anything. Its token's mac was verified;
+/// the tenant was looked at in the same `tables`.
 ///
 /// # Errors
 /// [`TablesError`] if the store below failed.
@@ -320,7 +361,7 @@ pub fn judge_rotation<T: ReadTables>(
     tables: &T,
     meta: &Meta,
     now: UnixMs,
-    tenant: &TenantId,
+    (tenant, known): (&TenantId, Option<&KnownTenant>),
     request: &RequestName,
     rotate: &Rotate,
 ) -> Result<Judged, TablesError> {
@@ -330,11 +371,11 @@ pub fn judge_rotation<T: ReadTables>(
         Ok(request) => request,
         Err(refusal) => return Ok(Judged::Settled(plain(Err(refusal)))),
     };
-    let Some(known) = Tenant::load(tables, tenant)? else {
+    let Some(KnownTenant(known)) = known else {
         return Ok(Judged::Settled(plain(Err(Refusal::TenantUnknown))));
     };
     let shown = Presentation { wish: rotate, request, now };
-    let (case, verdict) = rotate::decide(tables, tenant, &known, &shown)?;
+    let (case, verdict) = rotate::decide(tables, tenant, known, &shown)?;
     if rotate::needs_entry(&verdict) {
         return Ok(Judged::Enter);
     }

@@ -9,7 +9,6 @@ mod key;
 use std::io;
 
 use bytes::Bytes;
-use serde::de::DeserializeOwned;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
@@ -65,43 +64,46 @@ const KINDS: &[(u8, &str)] = &[
     (kind::REVOCATION, "revocation"),
 ];
 
+/// How a row of a type is read.
+type Read<T> = fn(&[u8]) -> Result<T, TablesError>;
+
 /// What is done with a row once its type is known.
 trait Look {
     type Seen;
-    fn at<T: Serialize + DeserializeOwned>(self) -> Self::Seen;
+    fn at<T: Serialize>(self, read: Read<T>) -> Self::Seen;
 }
 
 /// Finds the type of a row from its key.
 fn look<L: Look>(key: &[u8], look: L) -> L::Seen {
-    let Some(first) = key.first() else { return look.at::<()>() };
+    let Some(first) = key.first() else { return look.at(decode_row::<()>) };
     match *first {
-        kind::TENANT => look.at::<Tenant>(),
-        kind::TENANT_KEYS => look.at::<KeysRow>(),
-        kind::CUTOFF | kind::REAUTHENTICATION => look.at::<Cutoff>(),
-        kind::SUSPENSION => look.at::<Suspended>(),
-        kind::RECORD_CUT => look.at::<RecordCut>(),
-        kind::RECORD_KIND => look.at::<RecordKindSettings>(),
-        kind::PREDICATE | kind::REVOCATION => look.at::<Predicate>(),
-        kind::FAMILY => look.at::<FamilyRow>(),
-        kind::REPLY => look.at::<Remembered>(),
-        kind::SESSION => look.at::<SessionRow>(),
-        kind::SESSION_INDEX => look.at::<IndexRow>(),
-        kind::RECORD => look.at::<RecordRow>(),
-        kind::ATTEMPTS => look.at::<Misses>(),
-        kind::SEEN => look.at::<Seen>(),
-        kind::LOCK => look.at::<LockRow>(),
-        kind::LOCK_WAITER => look.at::<Waiter>(),
-        kind::LOCK_RESULT => look.at::<Landed>(),
-        kind::DENIED => look.at::<Denial>(),
-        kind::FEED => look.at::<FeedRow>(),
+        kind::TENANT => look.at(decode_row::<Tenant>),
+        kind::TENANT_KEYS => look.at(decode_row::<KeysRow>),
+        kind::CUTOFF | kind::REAUTHENTICATION => look.at(decode_row::<Cutoff>),
+        kind::SUSPENSION => look.at(decode_row::<Suspended>),
+        kind::RECORD_CUT => look.at(decode_row::<RecordCut>),
+        kind::RECORD_KIND => look.at(decode_row::<RecordKindSettings>),
+        kind::PREDICATE | kind::REVOCATION => look.at(decode_row::<Predicate>),
+        kind::FAMILY => look.at(FamilyRow::decode),
+        kind::REPLY => look.at(decode_row::<Remembered>),
+        kind::SESSION => look.at(decode_row::<SessionRow>),
+        kind::SESSION_INDEX => look.at(decode_row::<IndexRow>),
+        kind::RECORD => look.at(decode_row::<RecordRow>),
+        kind::ATTEMPTS => look.at(decode_row::<Misses>),
+        kind::SEEN => look.at(decode_row::<Seen>),
+        kind::LOCK => look.at(decode_row::<LockRow>),
+        kind::LOCK_WAITER => look.at(decode_row::<Waiter>),
+        kind::LOCK_RESULT => look.at(decode_row::<Landed>),
+        kind::DENIED => look.at(decode_row::<Denial>),
+        kind::FEED => look.at(decode_row::<FeedRow>),
         kind::FAMILY_INDEX => match keys::family_index_of(key) {
-            Some(keys::index::KEPT) => look.at::<u64>(),
-            Some(keys::index::ROSTER | keys::index::ROSTER_CLIENT) => look.at::<Roster>(),
-            _ => look.at::<()>(),
+            Some(keys::index::KEPT) => look.at(decode_row::<u64>),
+            Some(keys::index::ROSTER | keys::index::ROSTER_CLIENT) => look.at(decode_row::<Roster>),
+            _ => look.at(decode_row::<()>),
         },
-        kind::ANCESTOR if keys::is_ancestor(key) => look.at::<Ancestor>(),
+        kind::ANCESTOR if keys::is_ancestor(key) => look.at(decode_row::<Ancestor>),
         // Entries of indexes: their keys say it all.
-        _ => look.at::<()>(),
+        _ => look.at(decode_row::<()>),
     }
 }
 
@@ -143,8 +145,8 @@ pub fn check(key: &[u8], value: &Bytes) -> Result<(), TablesError> {
     struct Check<'a>(&'a Bytes);
     impl Look for Check<'_> {
         type Seen = Result<(), TablesError>;
-        fn at<T: Serialize + DeserializeOwned>(self) -> Self::Seen {
-            decode_row::<T>(self.0).map(drop)
+        fn at<T: Serialize>(self, read: Read<T>) -> Self::Seen {
+            read(self.0).map(drop)
         }
     }
     look(key, Check(value))
@@ -186,8 +188,8 @@ impl Serialize for Shown<'_> {
         struct Value<'a, M>(&'a Bytes, &'a mut M);
         impl<M: serde::ser::SerializeMap> Look for Value<'_, M> {
             type Seen = Result<(), M::Error>;
-            fn at<T: Serialize + DeserializeOwned>(self) -> Self::Seen {
-                match decode_row::<T>(self.0) {
+            fn at<T: Serialize>(self, read: Read<T>) -> Self::Seen {
+                match read(self.0) {
                     Ok(row) => self.1.serialize_entry("row", &row),
                     Err(error) => self.1.serialize_entry("damaged", &error.to_string()),
                 }

@@ -155,7 +155,7 @@ fn change_family<T: Tables, R: Replies>(
         (loaded.row.suspended.is_some() == suspended.is_some(), suspended.is_some());
     if !already {
         loaded.row.suspended = suspended;
-        turn.put(loaded.key, Some(&loaded.bytes), encode(&loaded.row));
+        turn.put(loaded.key, Some(&loaded.bytes), loaded.row.encode());
         let what = what.clone();
         let kind =
             if suspends { EventKind::Suspended { what } } else { EventKind::Resumed { what } };

@@ -105,13 +105,22 @@ impl Tenant {
         id: &TenantId,
     ) -> Result<Option<Self>, TablesError> {
         let Some(row) = tables.get(&keys::tenant(id))? else { return Ok(None) };
-        let mut tenant: Self = decode_row(&row)?;
+        Self::decode(tables, id, &row).map(Some)
+    }
+
+    /// What `row` says, and the predicates that belong to it.
+    pub(crate) fn decode(
+        tables: &impl ReadTables,
+        id: &TenantId,
+        row: &[u8],
+    ) -> Result<Self, TablesError> {
+        let mut tenant: Self = decode_row(row)?;
         if tenant.predicates > 0 {
             tenant.active = predicate::active(tables, id)?;
             let found = tenant.active.len();
             assert_eq!(found, usize::from(tenant.predicates), "active predicates are counted");
         }
-        Ok(Some(tenant))
+        Ok(tenant)
     }
 
     pub(crate) fn is_compromised(&self, kid: Kid) -> bool {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use jeton_core::command::{Command, Operation};
 use jeton_core::ids::{ClusterId, UnixMs};
 use jeton_core::machine::Meta;
-use jeton_core::read::{self, Judged};
+use jeton_core::read::{self, Judged, Tenants};
 use jeton_core::reply::{Refusal, Reply};
 use jeton_core::tables::TablesError;
 use jeton_storage::disk::Disk;
@@ -63,6 +64,10 @@ pub(crate) struct Engine {
     /// It has caught up with a confirmed leader since it started.
     pub(crate) caught_up: AtomicBool,
     pub(crate) counters: Counters,
+    /// The marker that was looked at last, and what it says.
+    pub(crate) seen_meta: Mutex<(Bytes, Arc<Meta>)>,
+    /// Tenants as rotations find them.
+    pub(crate) tenants: Mutex<Tenants>,
 }
 
 /// What has happened since the start.
@@ -101,8 +106,22 @@ impl Engine {
         look: impl FnOnce(&View<'_>, &Meta) -> R,
     ) -> Result<R, TablesError> {
         let view = self.state.view();
-        let form = MarkerForm::of(view.marker()).map_err(|error| TablesError(Box::new(error)))?;
-        Ok(look(&view, form.meta()))
+        let meta = self.meta_of(&view)?;
+        Ok(look(&view, &meta))
+    }
+
+    /// The machine's counters at a view: decoded once for all looks between two entries.
+    fn meta_of(&self, view: &View<'_>) -> Result<Arc<Meta>, TablesError> {
+        let Some(marker) = view.marker() else { return Ok(Arc::default()) };
+        let mut seen = self.seen_meta.lock();
+        let (bytes, meta) = &*seen;
+        if std::ptr::eq::<[u8]>(&**bytes, &*marker.opaque) {
+            return Ok(Arc::clone(meta));
+        }
+        let form = MarkerForm::decode(&marker.opaque).map_err(|e| TablesError(Box::new(e)))?;
+        let meta = Arc::new(form.meta().clone());
+        *seen = (marker.opaque.clone(), Arc::clone(&meta));
+        Ok(meta)
     }
 
     /// Sends a client's command, which this node has held since `received`, on its way.
@@ -155,6 +174,8 @@ impl Engine {
             return Ok(None);
         };
         self.with_view(|view, meta| {
+            let known = self.tenants.lock().look(view, tenant)?;
+            let tenant = (tenant, known.as_ref());
             read::judge_rotation(view, meta, now.max(meta.clock), tenant, request, rotate).map(Some)
         })?
     }

@@ -6,12 +6,13 @@
 //! judged by a read. What is not proposed goes back to the front; nothing is answered twice.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jeton_core::codec;
-use jeton_core::command::{Binding, Command, Operation, Presented};
+use jeton_core::command::{Binding, Command, Operation, Presented, PresentedToken};
 use jeton_core::ids::{ClientId, DurationMs, TenantId};
 use jeton_core::limits;
 use jeton_core::reply::Reply;
@@ -82,12 +83,24 @@ impl Waiting {
 }
 
 /// What makes rotations equal.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct RotationKey {
     tenant: TenantId,
     token: Presented,
     client: ClientId,
     binding: Binding,
+}
+
+impl Hash for RotationKey {
+    /// The digest is random, and stands for the whole token and its tenant. Who presents it can
+    /// choose the rest.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (Presented::Native(PresentedToken { digest, .. }) | Presented::Opaque(digest)) =
+            self.token;
+        state.write(&digest.0);
+        self.client.hash(state);
+        self.binding.hash(state);
+    }
 }
 
 impl RotationKey {

@@ -223,6 +223,8 @@ async fn assemble(
         disk_full: AtomicBool::new(false),
         caught_up: AtomicBool::new(false),
         counters: Counters::default(),
+        seen_meta: Mutex::default(),
+        tenants: Mutex::default(),
     });
     Ok((engine, checkpointer))
 }

@@ -5,7 +5,7 @@
 //! kills it before it is born.
 
 use crate::admission;
-use crate::codec::{decode_row, encode};
+
 use crate::command::CreateFamily;
 use crate::expiry;
 use crate::ids::{Generation, TenantId};
@@ -88,11 +88,11 @@ pub(crate) fn create<T: Tables, R: Replies>(
     let old = turn.tables.get(&key)?;
     let evicted = room.take(turn, id, wish.family);
     if let Some(old) = &old {
-        index::remove(turn, id, wish.family, &decode_row(old)?)?;
+        index::remove(turn, id, wish.family, &FamilyRow::decode(old)?)?;
         index::count_gone(turn, id)?;
     }
     expiry::schedule_new(turn, &key, old.as_ref(), next_visit(&row, turn.now));
-    turn.put(key, old.as_ref(), encode(&row));
+    turn.put(key, old.as_ref(), row.encode());
     index::insert(turn, id, wish.family, &row);
     if wish.opaque {
         opaque::begin(turn, id, wish.family, &row)?;

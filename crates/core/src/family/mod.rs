@@ -19,7 +19,6 @@ mod view;
 
 use bytes::Bytes;
 
-use crate::codec::decode_row;
 use crate::ids::{FamilyId, TenantId, UnixMs};
 use crate::keys;
 use crate::reply::RevokedBy;
@@ -38,7 +37,7 @@ pub(crate) struct Loaded {
     pub(crate) key: Vec<u8>,
     /// The row's bytes before any change.
     pub(crate) bytes: Bytes,
-    pub(crate) row: FamilyRow,
+    pub(crate) row: Box<FamilyRow>,
     /// What killed it, if anything did; else what suspends it.
     pub(crate) revoked: Option<RevokedBy>,
 }
@@ -59,8 +58,8 @@ pub(crate) fn read(
     tenant: &Tenant,
     family: FamilyId,
     bytes: &Bytes,
-) -> Result<FamilyRow, TablesError> {
-    let mut row: FamilyRow = decode_row(bytes)?;
+) -> Result<Box<FamilyRow>, TablesError> {
+    let mut row = Box::new(FamilyRow::decode(bytes)?);
     row.check();
     if row.dead.is_none()
         && !tenant.active.is_empty()

@@ -216,7 +216,7 @@ pub(crate) fn visit<T: Tables, R: Replies>(
 ) -> Result<Fate, TablesError> {
     let (id, family, created) = keys::chain_of(key).expect("only chains of their kind are due");
     if let Some(row) = turn.tables.get(&keys::family(&id, family))? {
-        let row: FamilyRow = decode_row(&row)?;
+        let row = FamilyRow::decode(&row)?;
         let ends_at = row.ends_at().plus(limits::RETENTION);
         if row.created == created && ends_at > turn.now {
             return Ok(Fate::Later(ends_at, None));

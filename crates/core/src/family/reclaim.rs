@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 
-use crate::codec::{decode_row, encode};
 use crate::expiry::Fate;
 use crate::keys;
 use crate::limits;
@@ -17,7 +16,7 @@ pub(crate) fn visit<T: Tables, R: Replies>(
     key: &[u8],
     bytes: &Bytes,
 ) -> Result<Fate, TablesError> {
-    let mut row: FamilyRow = decode_row(bytes)?;
+    let mut row = FamilyRow::decode(bytes)?;
     let (id, family) = keys::family_of(key).expect("only keys of families are of their kind");
     let forgotten = turn.now >= row.forgotten_at();
     if forgotten || row.ends_at().passed(limits::RETENTION, turn.now) {
@@ -27,6 +26,6 @@ pub(crate) fn visit<T: Tables, R: Replies>(
         index::count_gone(turn, &id)?;
         return Ok(Fate::Remove);
     }
-    let changed = tidy(&mut row, turn.now).then(|| encode(&row));
+    let changed = tidy(&mut row, turn.now).then(|| row.encode());
     Ok(Fate::Later(next_visit(&row, turn.now), changed))
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use crate::admission;
-use crate::codec::encode;
 use crate::command::{RevokeFamily, RevokeToken};
 use crate::ids::{FamilyId, TenantId};
 use crate::reply::{Done, EventKind, Refusal, Replies, RevocationCause, RevokedBy};
@@ -26,7 +25,7 @@ pub(crate) fn kill<T: Tables, R: Replies>(
     loaded.row.die(by);
     loaded.row.check();
     let key = std::mem::take(&mut loaded.key);
-    turn.put(key, Some(&loaded.bytes), encode(&loaded.row));
+    turn.put(key, Some(&loaded.bytes), loaded.row.encode());
     turn.event(id, Some(family), EventKind::FamilyRevoked { cause });
 }
 

@@ -16,7 +16,6 @@
 use bytes::Bytes;
 
 use crate::admission;
-use crate::codec::encode;
 use crate::command::{Binding, Losers, PresentedToken, RequestName, Rotate};
 use crate::ids::{DurationMs, Generation, Position, TenantId, UnixMs};
 use crate::limits;
@@ -414,7 +413,7 @@ fn advance<T: Tables, R: Replies>(
     }
     row.check();
     let key = std::mem::take(&mut loaded.key);
-    turn.put(key, Some(&loaded.bytes), encode(row));
+    turn.put(key, Some(&loaded.bytes), row.encode());
     Ok(())
 }
 
@@ -433,7 +432,7 @@ fn adopt<T: Tables, R: Replies>(
     chain.aliases += 1;
     loaded.row.check();
     let key = std::mem::take(&mut loaded.key);
-    turn.put(key, Some(&loaded.bytes), encode(&loaded.row));
+    turn.put(key, Some(&loaded.bytes), loaded.row.encode());
     Ok(())
 }
 

@@ -12,8 +12,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use crate::codec::plain::{plain, rare};
+use crate::codec::{decode_plain, encode_plain};
 use crate::command::{Binding, PresentedToken};
 use crate::ids::{
     ClientId, DeviceId, DurationMs, FamilyId, Generation, Kid, Position, RequestId, SecretDigest,
@@ -24,9 +26,10 @@ use crate::reply::RevokedBy;
 use crate::revocation::predicate::Facts;
 use crate::roots::{Itself, Roots};
 use crate::suspension::Suspended;
+use crate::tables::TablesError;
 
 /// What is kept of a family.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct FamilyRow {
     pub(crate) head: Head,
     /// Predecessors of the head, newest first, at most [`limits::RING_LEN`].
@@ -67,7 +70,7 @@ pub(crate) struct FamilyRow {
 }
 
 /// How much of a chain of opaque tokens is known beside the head and the ring.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Chain {
     /// Generations behind the head. The tenant's when the family was created.
     pub(crate) ancestors_max: u32,
@@ -78,7 +81,7 @@ pub(crate) struct Chain {
 }
 
 /// The newest token.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Head {
     pub(crate) generation: Generation,
     pub(crate) digest: SecretDigest,
@@ -96,7 +99,7 @@ pub(crate) struct Head {
 }
 
 /// A predecessor of the head.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Spent {
     /// Of the token that was presented: an alias, perhaps, of its generation.
     pub(crate) digest: SecretDigest,
@@ -104,6 +107,38 @@ pub(crate) struct Spent {
     pub(crate) request: RequestId,
     pub(crate) rotated_at: UnixMs,
 }
+
+plain!(FamilyRow {
+    head,
+    ring,
+    idle_expires_at,
+    arrival,
+    ip,
+    dead,
+    suspended,
+    opaque,
+    version,
+    updated,
+    subject,
+    client,
+    device,
+    session,
+    binding,
+    created,
+    created_at,
+    origin,
+    authenticated_at,
+    expires_at,
+    idle,
+    grace,
+    attributes,
+    payload,
+});
+plain!(Head { generation, digest, kid, position, made_at, confirmed_at, seal });
+plain!(Spent { digest, request, rotated_at });
+plain!(Binding { jkt, x5t_s256 });
+plain!(Chain { ancestors_max, aliases, spent_aliases });
+rare!(RevokedBy, Suspended);
 
 /// Where in the chain a presented token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +154,16 @@ pub(crate) enum Place {
 }
 
 impl FamilyRow {
+    /// As it is stored.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        encode_plain(self)
+    }
+
+    /// As it was stored.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, TablesError> {
+        decode_plain(bytes)
+    }
+
     /// What always holds of a row.
     pub(crate) fn check(&self) {
         let spent = usize::try_from(self.head.generation.0).unwrap_or(usize::MAX);

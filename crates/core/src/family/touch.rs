@@ -4,7 +4,6 @@
 //! Only the first confirmation of a token is kept, so a repetition changes nothing and needs no
 //! memory of its own.
 
-use crate::codec::encode;
 use crate::command::{RequestName, Touch};
 use crate::ids::TenantId;
 #[cfg(doc)]
@@ -41,7 +40,7 @@ pub(crate) fn touch<T: Tables, R: Replies>(
             if loaded.row.head.confirmed_at.is_none() {
                 loaded.row.head.confirmed_at = Some(turn.now);
                 loaded.row.erase_old_seal(turn.now);
-                turn.put(loaded.key, Some(&loaded.bytes), encode(&loaded.row));
+                turn.put(loaded.key, Some(&loaded.bytes), loaded.row.encode());
             }
             Ok(Ok(Done::Touched))
         }

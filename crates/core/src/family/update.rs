@@ -2,7 +2,6 @@
 //! that refreshes must not make an administrator's edit fail.
 
 use crate::admission;
-use crate::codec::encode;
 use crate::command::{RequestName, UpdateFamily};
 use crate::ids::TenantId;
 use crate::reply::{Done, Refusal, Replies};
@@ -45,6 +44,6 @@ pub(crate) fn update<T: Tables, R: Replies>(
     }
     row.check();
     let version = row.version;
-    turn.put(loaded.key, Some(&loaded.bytes), encode(row));
+    turn.put(loaded.key, Some(&loaded.bytes), row.encode());
     Ok(Ok(Done::FamilyUpdated { version }))
 }

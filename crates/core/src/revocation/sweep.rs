@@ -210,7 +210,7 @@ fn mark_family<T: Tables, R: Replies>(
     (family, created): (FamilyId, Option<Position>),
     bytes: &Bytes,
 ) -> Result<bool, TablesError> {
-    let before: FamilyRow = decode_row(bytes)?;
+    let before = FamilyRow::decode(bytes)?;
     // Its id may have been taken again: that family stands elsewhere in the index.
     let another = created.is_some_and(|created| created != before.created);
     if another || before.dead.is_some() || turn.now >= before.forgotten_at() {
@@ -219,7 +219,7 @@ fn mark_family<T: Tables, R: Replies>(
     let row = family::read(tenant, family, bytes)?;
     let by = row.dead.as_ref().filter(|by| by.position == revocation);
     let Some(cause) = by.map(|by| by.cause) else { return Ok(false) };
-    turn.put(keys::family(id, family), Some(bytes), encode(&row));
+    turn.put(keys::family(id, family), Some(bytes), row.encode());
     turn.event(id, Some(family), EventKind::FamilyRevoked { cause });
     Ok(true)
 }

@@ -53,7 +53,7 @@ use jeton_core::codec;
 use jeton_core::command::*;
 use jeton_core::digest::row_digest;
 use jeton_core::ids::*;
-use jeton_core::read::{self, Judged};
+use jeton_core::read::{self, Judged, Tenants};
 use jeton_core::reply::*;
 
 use shown::Shown;
@@ -459,6 +459,8 @@ impl<S: Store> Story<S> {
             return None;
         };
         let (meta, tenant) = (self.store.meta(), &self.tenant);
+        let known = Tenants::default().look(&self.store, tenant).unwrap();
+        let tenant = (tenant, known.as_ref());
         Some(read::judge_rotation(&self.store, meta, self.now, tenant, name, wish).unwrap())
     }
 

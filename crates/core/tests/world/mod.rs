@@ -19,7 +19,7 @@ use jeton_core::digest::row_digest;
 use jeton_core::ids::*;
 use jeton_core::limits;
 use jeton_core::machine::Machine;
-use jeton_core::read::{self, Judged};
+use jeton_core::read::{self, Judged, Tenants};
 use jeton_core::reply::*;
 use jeton_core::tables::MemTables;
 use sessions::{Ask, Sessions};
@@ -418,6 +418,8 @@ impl World {
         let Operation::Rotate(wish) = &command.operation else { return None };
         let (tenant, name) = (command.tenant.as_ref().unwrap(), command.request.as_ref().unwrap());
         let meta = self.machine.meta();
+        let known = Tenants::default().look(&self.tables, tenant).unwrap();
+        let tenant = (tenant, known.as_ref());
         Some(read::judge_rotation(&self.tables, meta, self.now, tenant, name, wish).unwrap())
     }
 
