@@ -308,7 +308,7 @@ pub fn create_family(r: v1::CreateFamilyResponse) -> Result<Answered<Created>, V
 pub fn validate(r: v1::ValidateResponse) -> Result<Seen, Violation> {
     use v1::validate_response::Outcome;
     let outcome = match check::required("outcome", r.outcome)? {
-        Outcome::Active(family) => Ok(view::decode(family)?),
+        Outcome::Active(family) => Ok(view::decode(*family)?),
         Outcome::Refusal(pb) => Err(refusal::decode(pb)?),
     };
     seen(r.read, outcome)
@@ -321,7 +321,7 @@ pub fn validate(r: v1::ValidateResponse) -> Result<Seen, Violation> {
 pub fn get_family(r: v1::GetFamilyResponse) -> Result<Seen, Violation> {
     use v1::get_family_response::Outcome;
     let outcome = match check::required("outcome", r.outcome)? {
-        Outcome::Family(family) => Ok(view::decode(family)?),
+        Outcome::Family(family) => Ok(view::decode(*family)?),
         Outcome::Refusal(pb) => Err(refusal::decode(pb)?),
     };
     seen(r.read, outcome)

@@ -341,14 +341,14 @@ pub fn read(
     match kind {
         Kind::Validate => {
             let outcome = match outcome {
-                Ok(family) => validate::Outcome::Active(family),
+                Ok(family) => validate::Outcome::Active(family.into()),
                 Err(refusal) => validate::Outcome::Refusal(refusal),
             };
             Ok(Response::Validate(v1::ValidateResponse { read, outcome: Some(outcome) }))
         }
         Kind::GetFamily => {
             let outcome = match outcome {
-                Ok(family) => get::Outcome::Family(family),
+                Ok(family) => get::Outcome::Family(family.into()),
                 Err(refusal) => get::Outcome::Refusal(refusal),
             };
             Ok(Response::GetFamily(v1::GetFamilyResponse { read, outcome: Some(outcome) }))

@@ -401,7 +401,7 @@ pub fn response(
     };
     Ok(match (kind, outcome) {
         (Kind::Get, Ok(Found::One(it))) => {
-            let outcome = Some(get::Outcome::Session(view(*it)?));
+            let outcome = Some(get::Outcome::Session(view(*it)?.into()));
             Response::GetSession(v1::GetSessionResponse { read, outcome })
         }
         (Kind::Get, Err(refusal)) => {
@@ -532,7 +532,7 @@ pub fn ended_from(r: v1::EndSessionResponse) -> Result<Answered<Ended>, Violatio
 pub fn got(r: v1::GetSessionResponse) -> Result<Seen<SessionView>, Violation> {
     use v1::get_session_response::Outcome;
     let outcome = match check::required("outcome", r.outcome)? {
-        Outcome::Session(it) => Ok(view_from(it)?),
+        Outcome::Session(it) => Ok(view_from(*it)?),
         Outcome::Refusal(pb) => Err(refusal::decode(pb)?),
     };
     seen(r.read, outcome)

@@ -15,7 +15,7 @@ async fn rotate(rig: &Rig, request: v1::RotateRequest) -> v1::RotateResponse {
 async fn validate(rig: &Rig, holder: &Holder) -> Result<v1::Family, v1::Refusal> {
     let response = rig.tokens().validate(soon(holder.validate())).await.expect("an answer");
     match response.into_inner().outcome {
-        Some(v1::validate_response::Outcome::Active(family)) => Ok(family),
+        Some(v1::validate_response::Outcome::Active(family)) => Ok(*family),
         Some(v1::validate_response::Outcome::Refusal(refusal)) => Err(refusal),
         None => panic!("no outcome"),
     }

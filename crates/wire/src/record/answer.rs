@@ -24,7 +24,7 @@ pub fn put_record(r: v1::PutRecordResponse) -> Result<Answered<u64>, Violation> 
 pub fn get_record(r: v1::GetRecordResponse) -> Result<Seen<RecordView>, Violation> {
     use v1::get_record_response::Outcome;
     let outcome = match check::required("outcome", r.outcome)? {
-        Outcome::Record(record) => Ok(view::decode(record)?),
+        Outcome::Record(record) => Ok(view::decode(*record)?),
         Outcome::Refusal(pb) => Err(refusal::decode(pb)?),
     };
     seen(r.read, outcome)

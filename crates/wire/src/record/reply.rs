@@ -96,7 +96,7 @@ pub fn shown(
 ) -> Result<Response, Failure> {
     use v1::get_record_response::Outcome;
     let outcome = match outcome {
-        Ok(found) => Outcome::Record(view::encode(found)),
+        Ok(found) => Outcome::Record(view::encode(found).into()),
         Err(refusal) => Outcome::Refusal(refusal::encode(refusal)?),
     };
     let read = mark(position, age);

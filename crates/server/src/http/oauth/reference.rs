@@ -67,7 +67,7 @@ pub(super) async fn find(
         }
     }
     let position = answered.read.map_or(0, |read| read.position);
-    Ok(Some(Reference { members, client, record: Box::new(record), position }))
+    Ok(Some(Reference { members, client, record, position }))
 }
 
 impl Reference {
