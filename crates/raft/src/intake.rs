@@ -5,7 +5,7 @@
 //! wait for the first of them instead of entering the queue: once that is applied, the others are
 //! judged by a read. What is not proposed goes back to the front; nothing is answered twice.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -139,7 +139,8 @@ type LaneKey = (Option<NodeId>, Option<TenantId>);
 #[derive(Default)]
 struct Queue {
     urgent: VecDeque<Waiting>,
-    lanes: HashMap<LaneKey, VecDeque<Waiting>>,
+    /// Few, and looked at for every command: compared sooner than hashed.
+    lanes: BTreeMap<LaneKey, VecDeque<Waiting>>,
     /// Lanes that hold something, in turn.
     ring: VecDeque<LaneKey>,
     groups: HashMap<RotationKey, Vec<Waiting>>,
