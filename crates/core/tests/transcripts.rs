@@ -9,6 +9,7 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+#[allow(dead_code, reason = "other tests use the rest of it")]
 mod story;
 
 use std::collections::{BTreeMap, BTreeSet};

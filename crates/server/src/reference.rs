@@ -24,7 +24,7 @@ use jeton_wire::DESCRIPTORS;
 use prost_reflect::{DescriptorPool, MethodDescriptor};
 
 pub use entry::{Entry, Failed, Replied};
-pub use shown::differences;
+pub use shown::{differences, misplaced};
 
 /// The folder of the entries, from the root of the repository.
 pub const FOLDER: &str = "crates/server/src/reference";

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "a test reads its script")]
 
+#[allow(dead_code, reason = "other tests use the rest of it")]
 #[path = "../../core/tests/story/mod.rs"]
 mod story;
 

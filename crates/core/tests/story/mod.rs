@@ -168,15 +168,18 @@ impl<S: Store> Story<S> {
     }
 
     /// Where the rows are.
-    #[allow(dead_code, reason = "over memory nobody asks")]
     pub fn store(&self) -> &S {
         &self.store
     }
 
     /// Which replies were heard.
-    #[allow(dead_code, reason = "asked where the list of them is made")]
     pub fn into_shown(self) -> BTreeSet<(String, String)> {
-        self.shown.0
+        self.shown.all
+    }
+
+    /// Replies in the order in which they were heard since the last time.
+    pub fn take_heard(&mut self) -> Vec<(String, String)> {
+        std::mem::take(&mut self.shown.heard)
     }
 
     /// Does one line of the story.

@@ -14,7 +14,12 @@ use jeton_core::reply::*;
 
 /// Operations and their replies.
 #[derive(Default)]
-pub struct Shown(pub BTreeSet<(String, String)>);
+pub struct Shown {
+    /// Each of them once.
+    pub all: BTreeSet<(String, String)>,
+    /// In the order in which they were heard, since somebody took them.
+    pub heard: Vec<(String, String)>,
+}
 
 impl Shown {
     /// A read was answered: `what` names its answer.
@@ -69,7 +74,9 @@ impl Shown {
     }
 
     fn insert(&mut self, operation: &str, label: String) {
-        self.0.insert((operation.to_owned(), label));
+        let pair = (operation.to_owned(), label);
+        self.heard.push(pair.clone());
+        self.all.insert(pair);
     }
 }
 

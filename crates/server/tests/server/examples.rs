@@ -66,6 +66,14 @@ fn transcripts_show_every_reply_of_every_operation() {
 }
 
 #[test]
+fn the_pages_list_replies_in_the_order_in_which_they_are_answered() {
+    let path = root().join("crates/core/tests/order.txt");
+    let order = std::fs::read_to_string(path).expect("a list that ladders make");
+    let misplaced = reference::misplaced(&order);
+    assert!(misplaced.is_empty(), "\n{}\n", misplaced.join("\n"));
+}
+
+#[test]
 fn what_the_entries_name_is_there() {
     let known: Vec<String> = reference::operations().into_iter().map(|it| it.name).collect();
     for operation in reference::operations() {
