@@ -9,7 +9,9 @@
 //! browsers do by themselves, goes on there, at any node. Nothing is kept here: what the caller
 //! does not take is not asked for, and the service behind it cuts off who takes nothing.
 //!
-//! A caller of this can't send probes. What it hears of freshness is what the node says of itself.
+//! A caller of this can't send probes: the node probes itself, once a second. So a caller hears how
+//! old the node's knowledge was, and not how long the words took. It learns that from a read of its
+//! own, whose position it waits for: see `docs/reference/http.md`.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -153,6 +155,8 @@ enum Stage {
 struct Watching {
     says: mpsc::Sender<v1::WatchRequest>,
     hears: Streaming<v1::WatchResponse>,
+    /// When the stream began. A probe's nonce is how many milliseconds later it left.
+    begun: Instant,
     probe_at: Instant,
     /// Something was told since the last probe left.
     told: bool,
@@ -180,8 +184,9 @@ impl Telling {
         let mut hears = self.client.watch(ReceiverStream::new(said)).await?.into_inner();
         let first = hears.message().await?.and_then(|message| message.response);
         let Some(Told::Started(place)) = first else { return Err(broken_off()) };
-        let probe_at = Instant::now() + FRESH_EVERY;
-        self.stage = Stage::Watch(Watching { says, hears, probe_at, told: false });
+        let begun = Instant::now();
+        let probe_at = begun + FRESH_EVERY;
+        self.stage = Stage::Watch(Watching { says, hears, begun, probe_at, told: false });
         Ok(place)
     }
 
@@ -227,6 +232,10 @@ impl Telling {
 }
 
 impl Watching {
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     async fn next(&mut self) -> Result<String, Status> {
         loop {
             let heard = tokio::select! {
@@ -234,7 +243,8 @@ impl Watching {
                 heard = self.hears.message() => heard?,
                 () = sleep_until(self.probe_at) => {
                     self.probe_at = Instant::now() + FRESH_EVERY;
-                    let probe = v1::watch_request::Request::Probe(v1::WatchProbe { nonce: 0 });
+                    let probe = v1::WatchProbe { nonce: self.elapsed_ms() };
+                    let probe = v1::watch_request::Request::Probe(probe);
                     // If it is full, enough are on their way.
                     let _ = self.says.try_send(v1::WatchRequest { request: Some(probe) });
                     if !std::mem::take(&mut self.told) {
@@ -251,7 +261,9 @@ impl Watching {
                 }
                 Some(Told::Echo(echo)) => {
                     let place = echo.at.as_ref().ok_or_else(broken_off)?;
-                    let data = json!({ "position": place.position.to_string() });
+                    let age_ms = self.elapsed_ms().saturating_sub(echo.nonce).to_string();
+                    let position = place.position.to_string();
+                    let data = json!({ "position": position, "ageMs": age_ms });
                     message("fresh", Some(&id(place)), &data.to_string())
                 }
                 Some(Told::Started(_)) | None => return Err(broken_off()),

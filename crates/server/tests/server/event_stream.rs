@@ -1,13 +1,13 @@
 //! Revocations as server-sent events: what a browser's `EventSource`, or `curl -N`, hears.
 
 use jeton_wire::pb::v1;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::rig::{PATIENCE, Rig, TENANT, name, soon};
-use crate::web::{get, request};
+use crate::web::{call, get, request};
 
 const PATH: &str = "/v1/WatchService/Watch";
 
@@ -134,6 +134,8 @@ async fn events_have_their_place_as_id_and_who_comes_back_goes_on_behind_it() {
     assert_eq!(fresh.event, "fresh");
     let position: u64 = fresh.data["position"].as_str().expect("text").parse().expect("a number");
     assert!(position >= first && fresh.id.is_some());
+    let age_ms = fresh.data["ageMs"].as_str().expect("text").parse::<u64>();
+    assert!(age_ms.is_ok(), "how old that knowledge was: {fresh:?}");
     drop(source);
     let second = cut(&rig, "bob", 21).await;
 
@@ -145,6 +147,33 @@ async fn events_have_their_place_as_id_and_who_comes_back_goes_on_behind_it() {
     assert_eq!(third.next().await.event, "started");
     is_cut(&third.news().await, "alice", first);
     is_cut(&third.news().await, "bob", second);
+    rig.stop().await;
+}
+
+/// As `docs/reference/http.md` tells readers to: a read says what was acknowledged before it, and
+/// the stream when that was told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_learns_by_a_read_of_its_own_how_fresh_it_is() {
+    let rig = Rig::start().await;
+    let mut source = EventSource::open(&rig, "tenant=acme", None).await;
+    let revoked = cut(&rig, "alice", 20).await;
+    let body = json!({ "tenant": TENANT, "tokens": [{ "subject": "bob", "client": "web" }] });
+    let answer = call(rig.addr, "/v1/RevocationService/CheckAccess", &body).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let answer: Value = serde_json::from_str(&answer.body).expect("JSON");
+    let text = answer["read"]["position"].as_str().expect("a position");
+    let read = text.parse::<u64>().expect("a number");
+    assert!(read >= revoked, "what was acknowledged before is at or before it");
+    let mut told = Vec::new();
+    loop {
+        let event = source.next().await;
+        let position = event.data["at"]["position"].as_str().or(event.data["position"].as_str());
+        told.push(position.expect("each event has a position").parse::<u64>().expect("a number"));
+        if told.last() >= Some(&read) {
+            break;
+        }
+    }
+    assert!(told.contains(&revoked), "the stream was there before: {told:?}");
     rig.stop().await;
 }
 

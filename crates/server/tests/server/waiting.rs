@@ -126,7 +126,11 @@ async fn a_node_that_is_told_to_forms_its_cluster_and_serves_on_the_same_connect
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let again = alone.cluster().init_cluster(soon(init())).await.expect("the same").into_inner();
-    assert_eq!((again.cluster_id, again.created), (made.cluster_id, false));
+    assert_eq!((&again.cluster_id, again.created), (&made.cluster_id, false));
+    let others = vec!["10.9.9.9:7402".to_owned()];
+    let others = admin::InitClusterRequest { members: others };
+    let told = alone.cluster().init_cluster(soon(others)).await.expect("the same").into_inner();
+    assert_eq!((told.cluster_id, told.created), (made.cluster_id, false), "whatever is asked for");
     let mut tenants = TenantServiceClient::new(alone.channel.clone());
     let listed = tenants.list_tenants(soon(admin::ListTenantsRequest::default())).await;
     assert!(listed.expect("it serves").into_inner().tenants.is_empty());

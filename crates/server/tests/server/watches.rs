@@ -24,16 +24,17 @@ struct Watching {
 }
 
 async fn try_watch(rig: &Rig, from: Option<v1::FeedPosition>) -> Result<Watching, Status> {
-    try_watch_over(rig.channel.clone(), from).await
+    try_watch_over(rig.channel.clone(), TENANT, from).await
 }
 
 async fn try_watch_over(
     channel: Channel,
+    tenant: &str,
     from: Option<v1::FeedPosition>,
 ) -> Result<Watching, Status> {
     let mut client = WatchServiceClient::new(channel);
     let (says, said) = mpsc::channel(64);
-    let start = v1::WatchStart { tenant: TENANT.to_owned(), from };
+    let start = v1::WatchStart { tenant: tenant.to_owned(), from };
     let start = v1::watch_request::Request::Start(start);
     says.send(v1::WatchRequest { request: Some(start) }).await.expect("open");
     let mut hears = client.watch(ReceiverStream::new(said)).await?.into_inner();
@@ -126,6 +127,34 @@ async fn who_comes_back_goes_on_where_it_was_and_only_there() {
     rig.stop().await;
 }
 
+/// One start that is wrong in all ways at once, and is put right one by one.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_faults_of_a_start_the_first_of_the_page_is_told() {
+    let rig = Rig::start().await;
+    let place = try_watch(&rig, None).await.expect("watching").started;
+    let elsewhere = v1::FeedPosition {
+        cluster_id: Bytes::from(vec![9; 16]),
+        position: u64::MAX,
+        at_unix_ms: 1,
+    };
+    let here = v1::FeedPosition { cluster_id: place.cluster_id.clone(), ..elsewhere.clone() };
+    let known = v1::FeedPosition { position: place.position, ..here.clone() };
+    let faults = [
+        ("", elsewhere.clone(), "INVALID_REQUEST"),
+        ("nobody", elsewhere, "WRONG_CLUSTER"),
+        ("nobody", here.clone(), "NOT_FOUND"),
+        (TENANT, here, "INVALID_REQUEST"),
+        (TENANT, known, "COMPACTED"),
+    ];
+    for (tenant, from, reason) in faults {
+        let refused = try_watch_over(rig.channel.clone(), tenant, Some(from)).await;
+        let failure = Failure::from(&refused.err().expect(reason));
+        assert_eq!(failure.reason, reason, "{tenant:?}: {failure}");
+    }
+    assert!(try_watch(&rig, Some(place)).await.is_ok());
+    rig.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_is_what_is_in_force_and_where_to_go_on() {
     let rig = Rig::start().await;
@@ -195,7 +224,7 @@ async fn a_watcher_that_takes_nothing_is_cut_off_and_loses_nothing() {
     let rig = Rig::start().await;
     // A connection of its own, so that nobody else waits for the room that it takes up.
     let channel = rig.connect().await;
-    let mut idle = try_watch_over(channel, None).await.expect("watching");
+    let mut idle = try_watch_over(channel, TENANT, None).await.expect("watching");
     let place = idle.started.clone();
     let mut eager = try_watch(&rig, None).await.expect("watching");
     // Far more than what fits into buffers between it and the node.
@@ -243,7 +272,7 @@ async fn a_thousand_watchers_hear_one_revocation_for_one_look() {
     let mut watchers = Vec::new();
     for _ in 0..10 {
         let channel = rig.connect().await;
-        let hundred = (0..WATCHERS / 10).map(|_| try_watch_over(channel.clone(), None));
+        let hundred = (0..WATCHERS / 10).map(|_| try_watch_over(channel.clone(), TENANT, None));
         for watching in futures::future::join_all(hundred).await {
             watchers.push(watching.expect("watching"));
         }
