@@ -143,6 +143,38 @@ mod tests {
         visit(&Cli::command(), "");
     }
 
+    /// Pages of operations say by which command each is called.
+    #[test]
+    fn the_commands_that_the_reference_names_are_there() {
+        let mut named = 0;
+        for operation in jeton_server::reference::operations() {
+            let cli = operation.entry.map(|entry| entry.cli).unwrap_or_default();
+            for line in cli.split(", ").filter(|line| !line.is_empty()) {
+                let mut words = line.split(' ');
+                assert_eq!(words.next(), Some("jeton"), "{}: {line}", operation.name);
+                let mut command = Cli::command();
+                // Global flags reach the subcommands.
+                command.build();
+                for word in words {
+                    let there = match word.strip_prefix("--") {
+                        Some(flag) => command.get_arguments().any(|it| it.get_long() == Some(flag)),
+                        None => match command.find_subcommand(word).cloned() {
+                            Some(next) => {
+                                command = next;
+                                true
+                            }
+                            None => false,
+                        },
+                    };
+                    assert!(there, "{}: `{line}` is no command: {word}?", operation.name);
+                }
+                assert!(!command.is_subcommand_required_set(), "{line} is only half a command");
+                named += 1;
+            }
+        }
+        assert!(named > 40, "the reference names {named} commands only");
+    }
+
     #[test]
     fn the_format_may_stand_anywhere() {
         for line in ["jeton -o json cluster status", "jeton cluster status -o json"] {

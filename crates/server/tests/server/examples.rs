@@ -3,7 +3,7 @@
 //!
 //! `JETON_EXAMPLES=write` keeps the answers that come instead of comparing them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use jeton_server::reference::{self, COMMAND, FOLDER, Operation};
@@ -97,6 +97,49 @@ fn what_the_entries_name_is_there() {
             assert!(known.contains(before), "{name}: there is no operation {before}");
         }
     }
+}
+
+/// Public functions of the Rust client, as `Type::name`.
+fn functions() -> BTreeSet<String> {
+    let mut functions = BTreeSet::new();
+    let mut folders = vec![root().join("crates/client/src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let text = std::fs::read_to_string(&path).expect("source is text");
+            let mut of = "";
+            for line in text.lines() {
+                if let Some(named) = line.strip_prefix("impl ") {
+                    of = named.split([' ', '<']).next().unwrap_or_default();
+                }
+                let function = ["    pub fn ", "    pub async fn ", "    pub const fn "];
+                let function = function.iter().find_map(|start| line.strip_prefix(start));
+                if let Some(name) = function.and_then(|rest| rest.split(['(', '<']).next()) {
+                    functions.insert(format!("{of}::{name}"));
+                }
+            }
+        }
+    }
+    functions
+}
+
+#[test]
+fn the_functions_that_the_entries_name_are_there() {
+    let functions = functions();
+    let mut named = 0;
+    for operation in reference::operations() {
+        let rust = operation.entry.map(|entry| entry.rust).unwrap_or_default();
+        for function in rust.split(", ").filter(|function| !function.is_empty()) {
+            let there = functions.contains(function);
+            assert!(there, "{}: the client has no {function}", operation.name);
+            named += 1;
+        }
+    }
+    assert!(named > 40, "the entries name {named} functions only");
 }
 
 /// One node that is asked all examples, each in a tenant of its own.
