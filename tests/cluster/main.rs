@@ -4,6 +4,7 @@
 
 #![allow(clippy::disallowed_methods)] // tests look at the nodes' files
 
+mod actor;
 mod alone;
 mod backups;
 mod contended;
@@ -18,6 +19,7 @@ mod members;
 mod opaque;
 mod predicates;
 mod records;
+mod resource_servers;
 mod restores;
 mod revocation;
 mod secrets;

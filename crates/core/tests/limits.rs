@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+#[allow(dead_code, reason = "other tests use the rest of it")]
+mod fixture;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,78 +15,9 @@ use jeton_core::codec;
 use jeton_core::command::*;
 use jeton_core::ids::*;
 use jeton_core::limits::*;
-use jeton_core::machine::Machine;
 use jeton_core::reply::*;
-use jeton_core::tables::MemTables;
 
-const STAMP: UnixMs = UnixMs(1_800_000_000_000);
-
-#[derive(Default)]
-struct Answers(Vec<Reply>);
-
-impl Replies for Answers {
-    fn wanted(&self) -> bool {
-        true
-    }
-    fn reply(&mut self, _: usize, reply: Reply) {
-        self.0.push(reply);
-    }
-    fn event(&mut self, _: Event) {}
-}
-
-struct World {
-    machine: Machine,
-    tables: MemTables,
-    index: u64,
-}
-
-impl World {
-    /// A tenant called acme.
-    fn new() -> Self {
-        let mut world = Self { machine: Machine::new(), tables: MemTables::new(), index: 0 };
-        world.ask(create_tenant()).unwrap();
-        world
-    }
-
-    fn ask(&mut self, operation: Operation) -> Result<Done, Refusal> {
-        self.ask_aged(operation, DurationMs(0))
-    }
-
-    fn ask_aged(&mut self, operation: Operation, age: DurationMs) -> Result<Done, Refusal> {
-        self.ask_as("acme", operation, age)
-    }
-
-    fn ask_as(
-        &mut self,
-        tenant: &str,
-        operation: Operation,
-        age: DurationMs,
-    ) -> Result<Done, Refusal> {
-        let command = self.command(tenant, operation, age);
-        self.enter(vec![command]).remove(0).outcome
-    }
-
-    fn command(&mut self, tenant: &str, operation: Operation, age: DurationMs) -> Arc<Command> {
-        self.index += 1;
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&self.index.to_le_bytes());
-        let request = Some(RequestName { id: RequestId(id), age });
-        Arc::new(Command { tenant: TenantId::new(tenant).ok(), request, operation })
-    }
-
-    fn enter(&mut self, commands: Vec<Arc<Command>>) -> Vec<Reply> {
-        let entry = Entry { stamp: STAMP, lease_advance: DurationMs(0), commands };
-        let mut answers = Answers::default();
-        let index = LogIndex(self.index);
-        self.machine.apply(&mut self.tables, index, &entry, &mut answers).unwrap();
-        answers.0
-    }
-}
-
-fn create_tenant() -> Operation {
-    let settings = TenantSettings { rotations_per_s: 0, ..TenantSettings::default() };
-    Operation::CreateTenant(CreateTenant { settings, key: KeyMaterial([7; 32]) })
-}
+use fixture::{State, T0, family, tenant};
 
 fn text(len: usize) -> Arc<str> {
     Arc::from("x".repeat(len))
@@ -95,30 +29,6 @@ fn bytes(len: usize) -> Bytes {
 
 fn longer(span: DurationMs) -> DurationMs {
     DurationMs(span.0 + 1)
-}
-
-fn family(change: impl FnOnce(&mut CreateFamily)) -> Operation {
-    let mut new = CreateFamily {
-        family: FamilyId([0xfa; 16]),
-        digest: SecretDigest([0; 16]),
-        opaque: false,
-        subject: SubjectId::new("alice").unwrap(),
-        client: ClientId::new("web").unwrap(),
-        device: None,
-        binding: Binding::default(),
-        ip: None,
-        attributes: Vec::new(),
-        payload: Bytes::new(),
-        lifetime: None,
-        idle: None,
-        grace: None,
-        authenticated_at: None,
-        cap: None,
-        session: None,
-        code: None,
-    };
-    change(&mut new);
-    Operation::CreateFamily(Box::new(new))
 }
 
 fn rotate(change: impl FnOnce(&mut Rotate)) -> Operation {
@@ -186,7 +96,7 @@ fn seen(until: DurationMs) -> Operation {
         kind: RecordKind::new("jti").unwrap(),
         issuer: IssuerId::new("rp").unwrap(),
         key: KeyDigest([9; 16]),
-        expires_at: STAMP.plus(until),
+        expires_at: T0.plus(until),
     })
 }
 
@@ -300,8 +210,8 @@ fn blamed(outcome: &Result<Done, Refusal>) -> Option<&str> {
 #[test]
 fn what_is_at_a_limit_is_taken_and_one_more_is_refused_by_its_name() {
     for (limit, within, beyond) in cases() {
-        assert_eq!(blamed(&World::new().ask(within)), None, "{limit}: at the limit");
-        assert_eq!(blamed(&World::new().ask(beyond)), Some(limit), "{limit}: beyond it");
+        assert_eq!(blamed(&State::new().ask(within)), None, "{limit}: at the limit");
+        assert_eq!(blamed(&State::new().ask(beyond)), Some(limit), "{limit}: beyond it");
     }
 }
 
@@ -314,70 +224,70 @@ fn a_name_has_at_most_256_bytes() {
 
 #[test]
 fn a_request_is_known_for_ten_minutes() {
-    let ask = |age| World::new().ask_aged(family(|_| {}), age);
+    let ask = |age| State::new().ask_as("acme", family(|_| {}), age);
     assert!(ask(REQUEST_TTL).is_ok());
     assert!(matches!(ask(longer(REQUEST_TTL)), Err(Refusal::StaleRequest)));
 }
 
 #[test]
 fn a_cluster_has_4096_tenants() {
-    let mut world = World::new();
+    let mut state = State::new();
     for n in 1..TENANTS_MAX {
-        world.ask_as(&format!("tenant {n}"), create_tenant(), DurationMs(0)).unwrap();
+        state.ask_as(&format!("tenant {n}"), tenant(), DurationMs(0)).unwrap();
     }
-    let refused = world.ask_as("one more", create_tenant(), DurationMs(0));
+    let refused = state.ask_as("one more", tenant(), DurationMs(0));
     assert_eq!(blamed(&refused), Some("TENANTS_MAX"));
 }
 
 #[test]
 fn a_tenant_has_64_keys() {
-    let mut world = World::new();
+    let mut state = State::new();
     let key = || Operation::RotateTenantKey(RotateTenantKey { key: KeyMaterial([8; 32]) });
     for _ in 1..TENANT_KEYS_MAX {
-        world.ask(key()).unwrap();
+        state.ask(key()).unwrap();
     }
-    assert_eq!(blamed(&world.ask(key())), Some("TENANT_KEYS_MAX"));
+    assert_eq!(blamed(&state.ask(key())), Some("TENANT_KEYS_MAX"));
 }
 
 #[test]
 fn a_tenant_has_256_kinds_with_settings_which_can_still_be_changed() {
-    let mut world = World::new();
+    let mut state = State::new();
     for n in 0..RECORD_KINDS_MAX {
-        world.ask(kind(&format!("kind {n}"), None)).unwrap();
+        state.ask(kind(&format!("kind {n}"), None)).unwrap();
     }
-    assert_eq!(blamed(&world.ask(kind("one more", None))), Some("RECORD_KINDS_MAX"));
-    world.ask(kind("kind 7", None)).unwrap();
+    assert_eq!(blamed(&state.ask(kind("one more", None))), Some("RECORD_KINDS_MAX"));
+    state.ask(kind("kind 7", None)).unwrap();
 }
 
 #[test]
 fn ten_thousand_wait_for_a_lock() {
     let (hour, minute) = (LEASE_TTL_MAX, DurationMs(60_000));
-    let mut world = World::new();
-    world.ask(acquire("l", "holder", hour, DurationMs(0))).unwrap();
+    let mut state = State::new();
+    state.ask(acquire("l", "holder", hour, DurationMs(0))).unwrap();
     for n in 0..LOCK_WAITERS_MAX {
-        let queued = world.ask(acquire("l", &n.to_string(), hour, minute));
+        let queued = state.ask(acquire("l", &n.to_string(), hour, minute));
         assert!(matches!(queued, Ok(Done::Queued { .. })), "{n}: {queued:?}");
     }
-    let refused = world.ask(acquire("l", "one more", hour, minute));
+    let refused = state.ask(acquire("l", "one more", hour, minute));
     assert_eq!(blamed(&refused), Some("LOCK_WAITERS_MAX"));
 }
 
 #[test]
 fn an_entry_holds_1024_commands() {
-    let mut world = World::new();
+    let mut state = State::new();
     let mut commands: Vec<_> = (0..BATCH_COMMANDS_MAX)
-        .map(|_| world.command("acme", Operation::DigestAt, DurationMs(0)))
+        .map(|_| state.command("acme", Operation::DigestAt, DurationMs(0)))
         .collect();
     assert_eq!(commands.len(), BATCH_COMMANDS_MAX);
     let entry = |commands: &[Arc<Command>]| {
         let commands = commands.to_vec();
-        codec::encode_entry(&Entry { stamp: STAMP, lease_advance: DurationMs(0), commands })
+        codec::encode_entry(&Entry { stamp: T0, lease_advance: DurationMs(0), commands })
     };
     assert!(codec::decode_entry(&entry(&commands)).is_ok());
-    commands.push(world.command("acme", Operation::DigestAt, DurationMs(0)));
+    commands.push(state.command("acme", Operation::DigestAt, DurationMs(0)));
     let error = codec::decode_entry(&entry(&commands)).unwrap_err();
     assert!(error.to_string().contains("1025 commands"), "{error}");
-    let replies = world.enter(commands);
+    let replies = state.enter(commands);
     assert!(blamed(&replies[BATCH_COMMANDS_MAX].outcome).is_some(), "the last one is refused");
     assert!(blamed(&replies[BATCH_COMMANDS_MAX - 1].outcome).is_none());
 }

@@ -2,35 +2,17 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::sync::Arc;
+#[allow(dead_code, reason = "other tests use the rest of it")]
+mod fixture;
 
 use bytes::Bytes;
 use jeton_core::command::*;
 use jeton_core::ids::*;
 use jeton_core::limits;
-use jeton_core::machine::Machine;
 use jeton_core::read;
 use jeton_core::reply::*;
-use jeton_core::tables::MemTables;
 
-const T0: UnixMs = UnixMs(1_800_000_000_000);
-
-#[derive(Default)]
-struct Answers(Vec<Reply>);
-
-impl Replies for Answers {
-    fn wanted(&self) -> bool {
-        true
-    }
-    fn reply(&mut self, _: usize, reply: Reply) {
-        self.0.push(reply);
-    }
-    fn event(&mut self, _: Event) {}
-}
-
-fn acme() -> TenantId {
-    TenantId::new("acme").unwrap()
-}
+use fixture::{State, T0, acme, family, number};
 
 fn sid(name: &str) -> SessionId {
     SessionId::new(name).unwrap()
@@ -41,37 +23,17 @@ fn alice() -> SubjectId {
 }
 
 /// A tenant with a session `s` of alice.
-struct Store {
-    machine: Machine,
-    tables: MemTables,
-    index: u64,
-}
+struct Store(State);
 
 impl Store {
     fn new() -> Self {
-        let (machine, tables) = (Machine::new(), MemTables::new());
-        let mut store = Self { machine, tables, index: 0 };
-        let (settings, key) = (TenantSettings::default(), KeyMaterial([1; 32]));
-        store.does(Operation::CreateTenant(CreateTenant { settings, key })).unwrap();
+        let mut store = Self(State::new());
         store.session("s").unwrap();
         store
     }
 
-    fn does(&mut self, operation: Operation) -> Result<Done, Refusal> {
-        self.index += 1;
-        let id = RequestId(u128::from(self.index).to_be_bytes());
-        let request = Some(RequestName { id, age: DurationMs(0) });
-        let command = Command { tenant: Some(acme()), request, operation };
-        let (stamp, lease_advance) = (T0, DurationMs(0));
-        let entry = Entry { stamp, lease_advance, commands: vec![Arc::new(command)] };
-        let mut answers = Answers::default();
-        let index = LogIndex(self.index);
-        self.machine.apply(&mut self.tables, index, &entry, &mut answers).unwrap();
-        answers.0.remove(0).outcome
-    }
-
     fn session(&mut self, name: &str) -> Result<Done, Refusal> {
-        self.does(Operation::CreateSession(Box::new(CreateSession {
+        self.0.ask(Operation::CreateSession(Box::new(CreateSession {
             session: sid(name),
             subject: alice(),
             device: None,
@@ -85,29 +47,16 @@ impl Store {
 
     /// A family for client number `client`, bound to `s`.
     fn bind(&mut self, client: usize) -> Result<Done, Refusal> {
-        self.does(Operation::CreateFamily(Box::new(CreateFamily {
-            family: FamilyId(u128::from(self.index).to_be_bytes()),
-            digest: SecretDigest([1; 16]),
-            opaque: false,
-            subject: alice(),
-            client: ClientId::new(&format!("client{client:04}")).unwrap(),
-            device: None,
-            binding: Binding::default(),
-            ip: None,
-            attributes: Vec::new(),
-            payload: Bytes::new(),
-            lifetime: None,
-            idle: None,
-            grace: None,
-            authenticated_at: None,
-            cap: None,
-            code: None,
-            session: Some(sid("s")),
-        })))
+        let id = FamilyId(number(self.0.index));
+        self.0.ask(family(|new| {
+            new.family = id;
+            new.client = ClientId::new(&format!("client{client:04}")).unwrap();
+            new.session = Some(sid("s"));
+        }))
     }
 
     fn end(&mut self) -> SessionEnded {
-        match self.does(Operation::EndSession(EndSession { session: sid("s"), reason: None })) {
+        match self.0.ask(Operation::EndSession(EndSession { session: sid("s"), reason: None })) {
             Ok(Done::SessionEnded(ended)) => ended,
             other => panic!("{other:?}"),
         }
@@ -125,7 +74,7 @@ fn the_end_of_a_session_names_as_many_clients_as_it_may() {
         assert_eq!((ended.clients.len(), ended.more), (limits::NOTIFIED_CLIENTS_MAX, more));
         // The rest is listed behind the last one, also when it is dead.
         let last = ended.clients.last();
-        let rest = read::session_clients(&store.tables, T0, &acme(), &sid("s"), last, 10);
+        let rest = read::session_clients(&store.0.tables, T0, &acme(), &sid("s"), last, 10);
         let rest = rest.unwrap().unwrap();
         assert_eq!(rest.rows.len(), clients - limits::NOTIFIED_CLIENTS_MAX);
         assert_eq!(rest.next, None);
@@ -138,17 +87,17 @@ fn a_session_has_no_more_clients_than_can_be_told() {
     for client in 0..limits::SESSION_CLIENTS_MAX {
         store.bind(client).unwrap();
     }
-    let (before, rows) = (store.tables.clone(), store.tables.rows().count());
+    let (before, rows) = (store.0.tables.clone(), store.0.tables.rows().count());
     let refusal = store.bind(limits::SESSION_CLIENTS_MAX).unwrap_err();
     assert!(matches!(refusal, Refusal::LimitReached { max: 1_024, .. }), "{refusal:?}");
     // Nothing but the memory of the refusal was added: its reply, and when that is forgotten.
-    assert_eq!(store.tables.rows().count(), rows + 2);
-    assert!(before.rows().all(|(key, value)| store.tables.rows().any(|row| row == (key, value))));
+    assert_eq!(store.0.tables.rows().count(), rows + 2);
+    assert!(before.rows().all(|(key, value)| store.0.tables.rows().any(|row| row == (key, value))));
     store.bind(7).unwrap();
     let mut seen = Vec::new();
     let mut after = None;
     loop {
-        let (tables, s) = (&store.tables, sid("s"));
+        let (tables, s) = (&store.0.tables, sid("s"));
         let page = read::session_clients(tables, T0, &acme(), &s, after.as_ref(), 1_000);
         let page = page.unwrap().unwrap();
         seen.extend(page.rows);
@@ -169,7 +118,7 @@ fn a_page_of_sessions_looks_at_a_bounded_number() {
     }
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
-        let page = read::sessions(&store.tables, T0, &acme(), &alice(), after.as_ref(), 50, true);
+        let page = read::sessions(&store.0.tables, T0, &acme(), &alice(), after.as_ref(), 50, true);
         let page = page.unwrap().unwrap();
         assert!(page.rows.len() <= 50);
         assert!(page.rows.iter().all(|view| view.payload.is_empty()), "no payloads in listings");
@@ -183,6 +132,6 @@ fn a_page_of_sessions_looks_at_a_bounded_number() {
     seen.dedup();
     assert_eq!(seen.len(), 301, "each once");
     // No page is empty for its limit on rows.
-    let page = read::sessions(&store.tables, T0, &acme(), &alice(), None, 0, true);
+    let page = read::sessions(&store.0.tables, T0, &acme(), &alice(), None, 0, true);
     assert_eq!(page.unwrap().unwrap().rows.len(), 1);
 }

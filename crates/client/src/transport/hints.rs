@@ -93,9 +93,19 @@ impl Hints {
         self.configured.iter().any(|it| it == uri) || named()
     }
 
-    /// Keeps the addresses of the members that a status named, in place of earlier ones.
+    /// Whether an address was configured, or is a member's by the newest status.
+    pub fn knows(&self, uri: &str) -> bool {
+        self.vouched(&self.state.lock(), uri)
+    }
+
+    /// Keeps the addresses of the members that a status named, in place of earlier ones. Who is
+    /// none of them does not lead.
     pub fn name_members(&self, uris: impl Iterator<Item = String>) {
-        self.state.lock().members = uris.take(ENDPOINTS_MAX).collect();
+        let mut state = self.state.lock();
+        state.members = uris.take(ENDPOINTS_MAX).collect();
+        if state.leader.as_ref().is_some_and(|known| !self.vouched(&state, &known.uri)) {
+            state.leader = None;
+        }
     }
 
     /// Keeps who leads.
@@ -173,6 +183,19 @@ mod tests {
         assert_eq!(hints.leader(now), Some(Arc::clone(&own)));
         hints.forget(&own);
         assert_eq!(hints.leader(now), None);
+    }
+
+    #[test]
+    fn who_is_no_member_any_more_is_neither_known_nor_leads() {
+        let (hints, now) = (hints(Reach::Members), Instant::now());
+        hints.name_members([OTHER.to_owned()].into_iter());
+        hints.learn(&OTHER.into(), now);
+        assert!(hints.knows(OTHER) && hints.leader(now).is_some());
+        hints.name_members(std::iter::empty());
+        assert!(!hints.knows(OTHER) && hints.leader(now).is_none());
+        hints.learn(&OWN.into(), now);
+        hints.name_members(std::iter::empty());
+        assert!(hints.knows(OWN) && hints.leader(now).is_some(), "it was configured");
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //!
 //! Without it, an operation whose failure names the leader goes there alone: clients that are
 //! spread over all nodes stay so.
+//!
+//! An endpoint that was learned is kept while the newest status names a member there.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -168,6 +170,7 @@ impl Router {
         {
             return Ok(node);
         }
+        pool.drop_gone(&self.hints);
         let (mut whys, mut waiting) = (Vec::new(), None);
         for _ in 0..pool.endpoints.len() {
             let place = pool.next % pool.endpoints.len();
@@ -195,6 +198,7 @@ impl Router {
     }
 
     async fn open_in(&self, pool: &mut Pool, leader: &Arc<str>) -> Option<Arc<Node>> {
+        pool.drop_gone(&self.hints);
         let opened = pool.open(leader, &self.config).await;
         let node = opened
             .inspect_err(|why| {
@@ -241,6 +245,11 @@ impl Router {
 }
 
 impl Pool {
+    /// Drops what was learned and is no member's address any more.
+    fn drop_gone(&mut self, hints: &Hints) {
+        self.endpoints.retain(|endpoint| hints.knows(&endpoint.uri));
+    }
+
     /// The connection to `uri`, made if need be. An endpoint that was learned is kept for bad times
     /// once it has answered.
     async fn open(&mut self, uri: &Arc<str>, config: &Config) -> Result<Arc<Node>, String> {
@@ -278,5 +287,25 @@ async fn scout(router: Weak<Router>) {
             None => return,
         }
         tokio::time::sleep(SCOUT_INTERVAL).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_endpoint_of_a_removed_member_is_dropped_and_configured_ones_stay() {
+        let hints = Hints::new(&Config::new(["10.0.0.1:7401"]).checked().unwrap());
+        let endpoint = |uri: &str| Endpoint { uri: uri.into(), node: None };
+        let learned = ["http://10.0.0.1:7401", "http://10.0.0.2:7401", "http://10.0.0.3:7401"];
+        let mut pool = Pool { endpoints: learned.map(endpoint).into(), next: 2 };
+        hints.name_members(learned[1..].iter().map(|uri| (*uri).to_owned()));
+        pool.drop_gone(&hints);
+        assert_eq!(pool.endpoints.len(), 3, "they are members");
+        hints.name_members(std::iter::once(learned[2].to_owned()));
+        pool.drop_gone(&hints);
+        let left: Vec<&str> = pool.endpoints.iter().map(|endpoint| &*endpoint.uri).collect();
+        assert_eq!(left, [learned[0], learned[2]]);
     }
 }

@@ -102,6 +102,14 @@ struct Shared {
     heard: watch::Sender<Position>,
 }
 
+impl Shared {
+    /// When the newest echoed probe left: whatever was acknowledged before then is in the marks.
+    fn confirmed(&self) -> Option<Instant> {
+        let fresh = self.fresh.load(Ordering::Acquire).checked_sub(1)?;
+        Some(self.began + Duration::from_nanos(fresh))
+    }
+}
+
 impl Tenant {
     /// Starts a view of this tenant's revocations. It is stale until its first snapshot is there:
     /// see [`RevocationView::fresh`].
@@ -164,6 +172,10 @@ impl RevocationView {
     /// allocation. What is known to be revoked is denied however old the view is.
     #[must_use]
     pub fn check(&self, claims: &Claims<'_>) -> Verdict {
+        // Read before the marks, and compared with a clock that is read after them. So whoever is
+        // stopped on the way finds itself stale, though the view may have caught up by then: what
+        // it judged by are the marks of before.
+        let confirmed = self.shared.confirmed();
         let Ok(access) = access::judge(&**self.shared.marks.load(), claims);
         if let Access::Denied(denied) = access {
             return Verdict::Denied(denied);
@@ -171,7 +183,7 @@ impl RevocationView {
         if self.options.on_stale == OnStale::Allow {
             return Verdict::Active;
         }
-        match self.staleness() {
+        match confirmed.map(|at| Instant::now().saturating_duration_since(at)) {
             Some(age) if age <= self.options.max_staleness => Verdict::Active,
             age => Verdict::Stale(age),
         }
@@ -204,9 +216,8 @@ impl RevocationView {
     /// was confirmed.
     #[must_use]
     pub fn staleness(&self) -> Option<Duration> {
-        let fresh = self.shared.fresh.load(Ordering::Acquire).checked_sub(1)?;
-        let sent = self.shared.began + Duration::from_nanos(fresh);
-        Some(Instant::now().saturating_duration_since(sent))
+        let confirmed = self.shared.confirmed()?;
+        Some(Instant::now().saturating_duration_since(confirmed))
     }
 
     /// Everything up to here was heard.
