@@ -41,7 +41,9 @@ pub(crate) struct Predicate {
     pub(super) spared: Spared,
     pub(super) reason: Option<Arc<str>>,
     pub(super) progress: SweepProgress,
-    /// What is looked at, and behind which key.
+    /// The one that its rows are walked with, once that has begun: itself, or an older one.
+    pub(super) walk: Option<Position>,
+    /// What that one looks at, and behind which key.
     pub(super) stage: Stage,
     pub(super) after: Option<Vec<u8>>,
 }
@@ -158,6 +160,7 @@ pub(super) fn begin<T: Tables, R: Replies>(
         spared,
         reason: wish.reason.clone(),
         progress: SweepProgress { rows_estimate, ..SweepProgress::default() },
+        walk: None,
         stage: Stage::Families,
         after: None,
     };

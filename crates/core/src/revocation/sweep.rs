@@ -1,11 +1,12 @@
 //! The sweep of a predicate: writes into each row that was hit that it was, in bounded steps.
 //!
-//! The oldest predicate of a tenant is swept first, alone: so what several have hit is marked with
-//! the first of them, which is what answers name. The rows that it walks are in an order that
-//! nothing changes, and what is new among them needs no look. A step is one entry: a crash leaves
-//! it undone or done, with its progress.
+//! The oldest predicate of a tenant is swept first. If it walks over all rows, it does so for all
+//! that are active when it begins: whoever makes 64 waits for two walks, not for 64. What several
+//! have hit is marked with the first of them, which is what answers name. Rows are walked in an
+//! order that nothing changes, and what is new among them needs no look. A step is one entry: a
+//! crash leaves it undone or done, with its progress.
 //!
-//! When it is through, the predicate is no longer looked at, and its row is kept for
+//! When it is through, those predicates are no longer looked at, and their rows are kept for
 //! [`limits::RETENTION`].
 
 use bytes::Bytes;
@@ -13,17 +14,17 @@ use bytes::Bytes;
 use crate::codec::{decode_row, encode};
 use crate::command::{Criteria, SweepRevocation};
 use crate::expiry;
-use crate::family::{self, FamilyRow};
+use crate::family::FamilyRow;
 use crate::ids::{FamilyId, Position, SessionId, TenantId};
 use crate::keys::{self, SessionIndex, index};
 use crate::limits;
 use crate::reply::{Done, EventKind, Refusal, Replies};
-use crate::session::{self, SessionRow};
-use crate::tables::{Tables, TablesError};
+use crate::session::SessionRow;
+use crate::tables::{ReadTables, Tables, TablesError};
 use crate::tenant::{self, Tenant};
 use crate::turn::Turn;
 
-use super::predicate::{Predicate, Stage};
+use super::predicate::{self, Predicate, Stage};
 
 /// Which rows hold all that may match.
 pub(super) enum Source {
@@ -109,67 +110,123 @@ pub(crate) fn sweep<T: Tables, R: Replies>(
         return Ok(Ok(nothing));
     }
     let rows_max = wish.rows_max.clamp(1, limits::SWEEP_ROWS_MAX);
-    let (visited, marked, done) = step(turn, &wish.tenant, wish.revocation, rows_max)?;
+    let (visited, marked, done) = step(turn, &wish.tenant, &tenant, wish.revocation, rows_max)?;
     Ok(Ok(Done::Swept { visited, reclaimed: marked, more: !done }))
+}
+
+/// A predicate that a walk marks for.
+struct Walker {
+    key: Vec<u8>,
+    /// Its row.
+    old: Bytes,
+    predicate: Predicate,
+}
+
+/// Those that the walk of the oldest marks for, itself first: all that were active when it began,
+/// if it goes over all rows.
+struct Walk(Vec<Walker>);
+
+impl Walk {
+    fn of(
+        tables: &impl ReadTables,
+        id: &TenantId,
+        tenant: &Tenant,
+        oldest: Position,
+    ) -> Result<Option<Self>, TablesError> {
+        let mut walkers: Vec<Walker> = Vec::new();
+        for active in &tenant.active {
+            let key = keys::revocation::of_active(id, active.position);
+            let Some(old) = tables.get(&key)? else { continue };
+            let predicate = decode_row(&old)?;
+            walkers.push(Walker { key, old, predicate });
+        }
+        let Some(Walker { predicate: first, .. }) = walkers.first() else { return Ok(None) };
+        let begins = first.walk.is_none();
+        let everywhere = matches!(Source::of_families(id, &first.matching), Source::All);
+        walkers.retain(|Walker { predicate, .. }| {
+            let along = everywhere && (begins || predicate.walk == Some(oldest));
+            along || predicate.position == oldest
+        });
+        walkers.iter_mut().for_each(|walker| walker.predicate.walk = Some(oldest));
+        Ok(Some(Self(walkers)))
+    }
+
+    /// The one whose rows are walked.
+    fn oldest(&mut self) -> &mut Predicate {
+        &mut self.0[0].predicate
+    }
+
+    /// The one of these that has this position.
+    fn at(&mut self, position: Position) -> Option<&mut Predicate> {
+        let mut predicates = self.0.iter_mut().map(|walker| &mut walker.predicate);
+        predicates.find(|predicate| predicate.position == position)
+    }
+
+    fn looked(&mut self, rows: usize) {
+        self.0.iter_mut().for_each(|walker| walker.predicate.progress.looked += rows as u64);
+    }
 }
 
 /// Looks at up to `rows_max` rows. How many it looked at and marked, and whether it is through.
 fn step<T: Tables, R: Replies>(
     turn: &mut Turn<'_, T, R>,
     id: &TenantId,
+    tenant: &Tenant,
     revocation: Position,
     rows_max: u32,
 ) -> Result<(u32, u32, bool), TablesError> {
-    let key = keys::revocation::of_active(id, revocation);
-    let Some(tenant) = turn.tenant(id)? else { return Ok((0, 0, true)) };
-    let Some(old) = turn.tables.get(&key)? else { return Ok((0, 0, true)) };
-    let mut predicate: Predicate = decode_row(&old)?;
-    let before = predicate.progress;
-    let mut left = rows_max as usize;
-    while left > 0 && predicate.stage != Stage::Done {
-        let looked = match predicate.stage {
-            Stage::Families => families(turn, id, &tenant, &mut predicate, left)?,
-            _ => sessions(turn, id, &tenant, &mut predicate, left)?,
+    let Some(mut walk) = Walk::of(turn.tables, id, tenant, revocation)? else {
+        return Ok((0, 0, true));
+    };
+    let (mut left, mut marked) = (rows_max as usize, 0);
+    while left > 0 && walk.oldest().stage != Stage::Done {
+        let (looked, hit) = match walk.oldest().stage {
+            Stage::Families => families(turn, id, tenant, &mut walk, left)?,
+            _ => sessions(turn, id, tenant, &mut walk, left)?,
         };
-        predicate.progress.looked += looked as u64;
+        walk.looked(looked);
+        marked += hit;
         if looked < left {
-            predicate.stage = match predicate.stage {
-                Stage::Families if hits_sessions(&predicate.matching) => Stage::Sessions,
+            let sessions = walk.0.iter().any(|walker| hits_sessions(&walker.predicate.matching));
+            let oldest = walk.oldest();
+            oldest.stage = match oldest.stage {
+                Stage::Families if sessions => Stage::Sessions,
                 _ => Stage::Done,
             };
-            predicate.after = None;
+            oldest.after = None;
         }
         left -= looked;
     }
-    let done = predicate.stage == Stage::Done;
-    let after = predicate.progress;
-    let marked = after.families + after.sessions - before.families - before.sessions;
+    let done = walk.oldest().stage == Stage::Done;
     if done {
-        end(turn, id, &tenant, (&key, &old), predicate)?;
+        end(turn, id, tenant, walk)?;
     } else {
-        turn.put(key, Some(&old), encode(&predicate));
+        for Walker { key, old, predicate } in walk.0 {
+            turn.put(key, Some(&old), encode(&predicate));
+        }
     }
-    Ok((rows_max - left as u32, marked as u32, done))
+    Ok((rows_max - left as u32, marked, done))
 }
 
-/// The predicate is looked at no more; what became of it is known for a while.
+/// They are looked at no more; what became of them is known for a while.
 fn end<T: Tables, R: Replies>(
     turn: &mut Turn<'_, T, R>,
     id: &TenantId,
     tenant: &Tenant,
-    (key, old): (&[u8], &Bytes),
-    mut predicate: Predicate,
+    walk: Walk,
 ) -> Result<(), TablesError> {
-    turn.delete(key, old);
-    predicate.progress.done_at = Some(turn.now);
-    let kept = keys::revocation::of_done(id, predicate.position);
-    expiry::schedule_new(turn, &kept, None, predicate.forgotten_at());
-    turn.put(kept, None, encode(&predicate));
-    let predicates = tenant.predicates.saturating_sub(1);
-    tenant::store(turn, id, &Tenant { predicates, ..tenant.clone() })?;
-    let (revocation, progress) = (predicate.position, predicate.progress);
-    turn.event(id, None, EventKind::PredicateSwept { revocation, progress });
-    Ok(())
+    let predicates = tenant.predicates.saturating_sub(walk.0.len() as u16);
+    for Walker { key, old, mut predicate } in walk.0 {
+        turn.delete(&key, &old);
+        predicate.stage = Stage::Done;
+        predicate.progress.done_at = Some(turn.now);
+        let kept = keys::revocation::of_done(id, predicate.position);
+        expiry::schedule_new(turn, &kept, None, predicate.forgotten_at());
+        turn.put(kept, None, encode(&predicate));
+        let (revocation, progress) = (predicate.position, predicate.progress);
+        turn.event(id, None, EventKind::PredicateSwept { revocation, progress });
+    }
+    tenant::store(turn, id, &Tenant { predicates, ..tenant.clone() })
 }
 
 /// Where the walk goes on: the smallest key behind `after`.
@@ -181,12 +238,15 @@ fn families<T: Tables, R: Replies>(
     turn: &mut Turn<'_, T, R>,
     id: &TenantId,
     tenant: &Tenant,
-    predicate: &mut Predicate,
+    walk: &mut Walk,
     rows_max: usize,
-) -> Result<usize, TablesError> {
-    let source = Source::of_families(id, &predicate.matching);
+) -> Result<(usize, u32), TablesError> {
+    let oldest = walk.oldest();
+    let source = Source::of_families(id, &oldest.matching);
     let (from, to) = source.range_of_families(id);
-    let rows = turn.tables.scan(&behind(from, predicate.after.as_ref()), &to, rows_max)?;
+    let rows = turn.tables.scan(&behind(from, oldest.after.as_ref()), &to, rows_max)?;
+    oldest.after = rows.last().map(|(key, _)| key.to_vec()).or(oldest.after.take());
+    let mut marked = 0;
     for (key, value) in &rows {
         let Some((family, created)) = source.family(key) else { continue };
         let bytes = match &source {
@@ -194,11 +254,9 @@ fn families<T: Tables, R: Replies>(
             Source::Index(_) => turn.tables.get(&keys::family(id, family))?,
         };
         let Some(bytes) = bytes else { continue };
-        let marked = mark_family(turn, id, tenant, predicate.position, (family, created), &bytes)?;
-        predicate.progress.families += u64::from(marked);
+        marked += u32::from(mark_family(turn, id, tenant, walk, (family, created), &bytes)?);
     }
-    predicate.after = rows.last().map(|(key, _)| key.to_vec()).or(predicate.after.take());
-    Ok(rows.len())
+    Ok((rows.len(), marked))
 }
 
 /// Writes into a family's row that it was hit, if it was. Whether it was.
@@ -206,19 +264,22 @@ fn mark_family<T: Tables, R: Replies>(
     turn: &mut Turn<'_, T, R>,
     id: &TenantId,
     tenant: &Tenant,
-    revocation: Position,
+    walk: &mut Walk,
     (family, created): (FamilyId, Option<Position>),
     bytes: &Bytes,
 ) -> Result<bool, TablesError> {
-    let before = FamilyRow::decode(bytes)?;
+    let mut row = FamilyRow::decode(bytes)?;
     // Its id may have been taken again: that family stands elsewhere in the index.
-    let another = created.is_some_and(|created| created != before.created);
-    if another || before.dead.is_some() || turn.now >= before.forgotten_at() {
+    let another = created.is_some_and(|created| created != row.created);
+    if another || row.dead.is_some() || turn.now >= row.forgotten_at() {
         return Ok(false);
     }
-    let row = family::read(tenant, family, bytes)?;
-    let by = row.dead.as_ref().filter(|by| by.position == revocation);
-    let Some(cause) = by.map(|by| by.cause) else { return Ok(false) };
+    let hit = predicate::hit_by(tenant, &row.facts(), &row.roots(family));
+    let Some(by) = hit else { return Ok(false) };
+    let Some(predicate) = walk.at(by.position) else { return Ok(false) };
+    predicate.progress.families += 1;
+    let cause = by.cause;
+    row.die(by);
     turn.put(keys::family(id, family), Some(bytes), row.encode());
     turn.event(id, Some(family), EventKind::FamilyRevoked { cause });
     Ok(true)
@@ -228,12 +289,15 @@ fn sessions<T: Tables, R: Replies>(
     turn: &mut Turn<'_, T, R>,
     id: &TenantId,
     tenant: &Tenant,
-    predicate: &mut Predicate,
+    walk: &mut Walk,
     rows_max: usize,
-) -> Result<usize, TablesError> {
-    let source = Source::of_sessions(id, &predicate.matching);
+) -> Result<(usize, u32), TablesError> {
+    let oldest = walk.oldest();
+    let source = Source::of_sessions(id, &oldest.matching);
     let (from, to) = source.range_of_sessions(id);
-    let rows = turn.tables.scan(&behind(from, predicate.after.as_ref()), &to, rows_max)?;
+    let rows = turn.tables.scan(&behind(from, oldest.after.as_ref()), &to, rows_max)?;
+    oldest.after = rows.last().map(|(key, _)| key.to_vec()).or(oldest.after.take());
+    let mut marked = 0;
     for (key, value) in &rows {
         let Some(name) = source.session(key) else { continue };
         let bytes = match &source {
@@ -241,11 +305,9 @@ fn sessions<T: Tables, R: Replies>(
             Source::Index(_) => turn.tables.get(&keys::session(id, &name))?,
         };
         let Some(bytes) = bytes else { continue };
-        let marked = mark_session(turn, id, tenant, predicate.position, &name, &bytes)?;
-        predicate.progress.sessions += u64::from(marked);
+        marked += u32::from(mark_session(turn, id, tenant, walk, &name, &bytes)?);
     }
-    predicate.after = rows.last().map(|(key, _)| key.to_vec()).or(predicate.after.take());
-    Ok(rows.len())
+    Ok((rows.len(), marked))
 }
 
 /// Writes into a session's row that it was hit, if it was. Whether it was.
@@ -253,18 +315,19 @@ fn mark_session<T: Tables, R: Replies>(
     turn: &mut Turn<'_, T, R>,
     id: &TenantId,
     tenant: &Tenant,
-    revocation: Position,
+    walk: &mut Walk,
     session: &SessionId,
     bytes: &Bytes,
 ) -> Result<bool, TablesError> {
-    let before: SessionRow = decode_row(bytes)?;
-    if before.dead.is_some() || turn.now >= before.forgotten_at() {
+    let mut row: SessionRow = decode_row(bytes)?;
+    if row.dead.is_some() || turn.now >= row.forgotten_at() {
         return Ok(false);
     }
-    let row = session::read(tenant, session, bytes)?;
-    if row.dead.as_ref().is_none_or(|by| by.position != revocation) {
-        return Ok(false);
-    }
+    let hit = predicate::hit_by(tenant, &row.facts(session), &row.roots(session));
+    let Some(by) = hit else { return Ok(false) };
+    let Some(predicate) = walk.at(by.position) else { return Ok(false) };
+    predicate.progress.sessions += 1;
+    row.dead = Some(by);
     let (session, subject) = (session.clone(), row.subject.clone());
     turn.put(keys::session(id, &session), Some(bytes), encode(&row));
     turn.event(id, None, EventKind::SessionEnded { session, subject });
