@@ -166,7 +166,7 @@ impl Desk {
                 let issue = issue(&write.command.operation, &tenant);
                 let parts = Parts::of(&write.command.operation, &tenant);
                 let acquire = self.acquire(&write.command);
-                let counting = counting(&write.command.operation, &tenant);
+                let counting = counting(&write.command, &tenant, times.received);
                 let pending = Pending::of(tag, kind, deadline);
                 let slot = outbox.open(Pending { issue, acquire, parts, counting, ..pending });
                 self.submit(write, slot, times, outbox);
@@ -178,7 +178,7 @@ impl Desk {
             Verdict::Unknown => {
                 let issue = issue(&write.command.operation, &tenant);
                 let parts = Parts::of(&write.command.operation, &tenant);
-                let counting = counting(&write.command.operation, &tenant);
+                let counting = counting(&write.command, &tenant, times.received);
                 let pending = Pending::of(tag, kind, deadline);
                 let slot = outbox.open(Pending { issue, parts, counting, ..pending });
                 let (desk, outbox) = (self.clone(), outbox.clone());
@@ -309,6 +309,12 @@ impl Desk {
             revocations::count_later(self, &pending, reply, outbox);
             return None;
         }
+        if let (Some(counting), Err(Refusal::SweepsPending { retry_after })) =
+            (&pending.counting, &reply.outcome)
+            && revocations::come_again(self, &pending, counting, *retry_after, outbox)
+        {
+            return None;
+        }
         match self.try_word(&pending, reply) {
             Ok(Worded::Done(response)) => Some(Ok(response)),
             Ok(Worded::KeyUnknown(reply)) => {
@@ -403,9 +409,10 @@ pub(crate) enum Worded {
 }
 
 /// What is to be counted once a revocation is in force.
-fn counting(operation: &Operation, tenant: &TenantId) -> Option<Arc<Counting>> {
-    let Operation::RevokeWhere(revoke) = operation else { return None };
-    Some(Arc::new(Counting { tenant: tenant.clone(), matching: revoke.matching.clone() }))
+fn counting(command: &Command, tenant: &TenantId, received: Instant) -> Option<Arc<Counting>> {
+    let Operation::RevokeWhere(revoke) = &command.operation else { return None };
+    let (tenant, matching) = (tenant.clone(), revoke.matching.clone());
+    Some(Arc::new(Counting { tenant, matching, command: command.clone(), received }))
 }
 
 /// What the mac of the token that an operation issues is made over.

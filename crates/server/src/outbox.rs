@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use jeton_core::command::Criteria;
+use jeton_core::command::{Command, Criteria};
 use jeton_core::ids::{SecretDigest, TenantId};
 use jeton_core::reply::{Done, Reply};
 use jeton_raft::{ProposeError, ReplySink};
@@ -51,7 +51,7 @@ pub(crate) struct Pending {
     pub(crate) acquire: Option<AcquireName>,
     /// What it is made of, if it is a transaction.
     pub(crate) parts: Option<Arc<Parts>>,
-    /// What is to be counted before it is answered, if it revokes all that matches.
+    /// What is to be counted before it is answered, or asked again, if it revokes all that matches.
     pub(crate) counting: Option<Arc<Counting>>,
 }
 
@@ -62,11 +62,15 @@ impl Pending {
     }
 }
 
-/// What a revocation names.
+/// A revocation of all that matches.
 #[derive(Debug)]
 pub(crate) struct Counting {
     pub(crate) tenant: TenantId,
     pub(crate) matching: Criteria,
+    /// As it came in.
+    pub(crate) command: Command,
+    /// When it came in: its age counts on while it waits for room.
+    pub(crate) received: Instant,
 }
 
 /// What a new token's mac is made over, beside what the reply says.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jeton_core::ids::{Position, TenantId};
+use jeton_core::ids::{DurationMs, Position, TenantId};
 use jeton_core::limits;
 use jeton_core::read::{Counted, MatchWalk};
 use jeton_core::reply::{Done, MatchCount, Refusal, Reply};
@@ -85,6 +85,30 @@ pub(crate) fn count_later(desk: &Arc<Desk>, pending: &Pending, reply: Reply, out
         };
         outbox.complete(slot, response);
     });
+}
+
+/// Asks again for a revocation that found no room, when there may be some. `false` if the caller
+/// doesn't wait that long, or the node stops: it is told then.
+pub(crate) fn come_again(
+    desk: &Arc<Desk>,
+    pending: &Pending,
+    counting: &Arc<Counting>,
+    retry_after: DurationMs,
+    outbox: &Arc<Outbox>,
+) -> bool {
+    let at = Instant::now() + Duration::from_millis(retry_after.0);
+    if desk.is_draining() || at + WAY_BACK >= pending.deadline {
+        return false;
+    }
+    let slot = outbox.open(pending.clone());
+    let (desk, outbox, counting) = (Arc::clone(desk), Arc::clone(outbox), Arc::clone(counting));
+    let deadline = pending.deadline;
+    tokio::spawn(async move {
+        tokio::time::sleep_until(at).await;
+        let Counting { command, received, .. } = &*counting;
+        desk.node.submit(command.clone(), *received, deadline, Outbox::tag(slot), outbox);
+    });
+    true
 }
 
 async fn hits(

@@ -6,6 +6,7 @@ mod bad_callers;
 mod bad_starts;
 mod clusters;
 mod configuration;
+mod crowded;
 mod event_stream;
 mod examples;
 mod hostile;
